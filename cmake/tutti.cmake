@@ -1,0 +1,66 @@
+# How a folder of src/ becomes a library and a test.
+include(GNUInstallDirs)
+
+find_package(Threads REQUIRED)
+find_package(Boost 1.81 REQUIRED COMPONENTS json url)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+if(TUTTI_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(hwloc REQUIRED IMPORTED_TARGET hwloc)
+
+# Flags of every target. No contraction of a*b+c into a fused multiply-add behind our back, and no
+# reordering of sums: the bits of a result are part of the interface (DESIGN.md, section 6).
+add_library(tutti_flags INTERFACE)
+target_compile_options(
+  tutti_flags INTERFACE -Wall -Wextra -Werror -Wno-psabi -ffp-contract=off -fno-omit-frame-pointer)
+target_include_directories(tutti_flags INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR})
+target_compile_definitions(
+  tutti_flags INTERFACE TUTTI_VERSION="${PROJECT_VERSION}" BOOST_ASIO_NO_DEPRECATED
+                        BOOST_BEAST_USE_STD_STRING_VIEW)
+target_link_libraries(tutti_flags INTERFACE Threads::Threads Boost::headers Boost::json fmt::fmt
+                                            spdlog::spdlog)
+if(TUTTI_SANITIZE)
+  target_compile_options(tutti_flags INTERFACE -fsanitize=${TUTTI_SANITIZE})
+  target_link_options(tutti_flags INTERFACE -fsanitize=${TUTTI_SANITIZE})
+  if(TUTTI_SANITIZE MATCHES "undefined")
+    target_compile_options(tutti_flags INTERFACE -fno-sanitize-recover=undefined)
+  endif()
+endif()
+
+# One precompiled header for all: standard headers and Boost.JSON.
+add_library(tutti_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/pch.cc)
+target_link_libraries(tutti_pch PUBLIC tutti_flags)
+target_precompile_headers(tutti_pch PRIVATE ${CMAKE_SOURCE_DIR}/cmake/pch.h)
+
+# tutti_library(<folder> DEPS <libraries>...)
+# Every *.cc of the folder that is not a test or a main goes into the library tutti_<folder>;
+# every *_test.cc goes into the executable <folder>_test, one ctest entry for each test suite file.
+function(tutti_library name)
+  cmake_parse_arguments(arg "" "" "DEPS;TEST_DEPS;EXTRA_SOURCES" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "(_test|main)\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(APPEND sources ${arg_EXTRA_SOURCES})
+  if(sources)
+    add_library(tutti_${name} STATIC ${sources})
+    target_link_libraries(tutti_${name} PUBLIC tutti_flags ${arg_DEPS})
+    target_precompile_headers(tutti_${name} REUSE_FROM tutti_pch)
+  else()
+    add_library(tutti_${name} INTERFACE)
+    target_link_libraries(tutti_${name} INTERFACE tutti_flags ${arg_DEPS})
+  endif()
+  if(TUTTI_TESTS AND tests)
+    add_executable(${name}_test ${tests})
+    target_link_libraries(${name}_test PRIVATE tutti_${name} tutti_test_support ${arg_TEST_DEPS}
+                                               GTest::gtest GTest::gmock GTest::gtest_main)
+    target_precompile_headers(${name}_test REUSE_FROM tutti_pch)
+    add_test(NAME unit.${name} COMMAND ${name}_test --gtest_brief=1)
+    set_tests_properties(unit.${name} PROPERTIES LABELS "unit;quick" TIMEOUT 900)
+  endif()
+endfunction()

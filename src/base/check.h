@@ -23,7 +23,7 @@ struct CheckVoidify {
 
 }  // namespace tutti::internal
 
-#define TUTTI_CHECK(condition)                   \
-  (condition) ? (void)0                          \
+#define TUTTI_CHECK(condition)                      \
+  (condition) ? (void)0                             \
               : ::tutti::internal::CheckVoidify() & \
                     ::tutti::internal::CheckFailure(__FILE__, __LINE__, #condition).stream()

@@ -36,7 +36,8 @@ Result<std::size_t> size_of_regular(int fd, const std::filesystem::path& path) {
   }
   struct stat info = {};
   if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    return Status(ErrorKind::kInvalidArgument, fmt::format("{}: not a regular file", path.string()));
+    return Status(ErrorKind::kInvalidArgument,
+                  fmt::format("{}: not a regular file", path.string()));
   }
   return static_cast<std::size_t>(info.st_size);
 }
@@ -51,9 +52,9 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   if (size == 0) return file;
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
   if (data == MAP_FAILED) {
-    return Status(ErrorKind::kInvalidArgument,
-                  fmt::format("{}: cannot map {} bytes: {}", path.string(), size,
-                              std::strerror(errno)));
+    return Status(
+        ErrorKind::kInvalidArgument,
+        fmt::format("{}: cannot map {} bytes: {}", path.string(), size, std::strerror(errno)));
   }
   file.data_ = static_cast<const std::byte*>(data);
   file.size_ = size;

@@ -1,8 +1,8 @@
 #include "base/json.h"
 
+#include <fmt/format.h>
 #include <boost/json.hpp>
 #include <boost/json/basic_parser_impl.hpp>
-#include <fmt/format.h>
 #include <set>
 #include <string>
 #include <vector>
@@ -102,8 +102,9 @@ class StrictHandler {
 
 Result<json::value> parse_json(std::string_view text, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes) {
-    return Status(ErrorKind::kTooLarge, fmt::format("JSON of {} bytes is over the limit of {} bytes",
-                                                    text.size(), limits.max_bytes));
+    return Status(ErrorKind::kTooLarge,
+                  fmt::format("JSON of {} bytes is over the limit of {} bytes", text.size(),
+                              limits.max_bytes));
   }
   json::parse_options options;
   options.max_depth = static_cast<std::size_t>(limits.max_depth);

@@ -14,16 +14,16 @@
 namespace tutti {
 
 enum class ErrorKind {
-  kInvalidArgument,    // the client's: 400
-  kNotFound,           // unknown model or route: 404
-  kTooLarge,           // body, header or count over a cap: 413
-  kUnsupported,        // a known feature that is not built: 400 naming it
-  kOverloaded,         // queue full: 429 or 503 by dialect
-  kDeadlineExceeded,   // 408 or an error event
-  kCancelled,          // the client went away
-  kUnavailable,        // the engine is not ready: 503
-  kCorrupt,            // a file that does not keep its format
-  kInternal,           // ours: 500
+  kInvalidArgument,   // the client's: 400
+  kNotFound,          // unknown model or route: 404
+  kTooLarge,          // body, header or count over a cap: 413
+  kUnsupported,       // a known feature that is not built: 400 naming it
+  kOverloaded,        // queue full: 429 or 503 by dialect
+  kDeadlineExceeded,  // 408 or an error event
+  kCancelled,         // the client went away
+  kUnavailable,       // the engine is not ready: 503
+  kCorrupt,           // a file that does not keep its format
+  kInternal,          // ours: 500
 };
 
 // The kind as a word for logs, e.g. "invalid_argument".
@@ -72,7 +72,7 @@ inline Status not_found(std::string message) { return {ErrorKind::kNotFound, std
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::move(value)) {}  // NOLINT: implicit on purpose
+  Result(T value) : state_(std::move(value)) {}        // NOLINT: implicit on purpose
   Result(Status status) : state_(std::move(status)) {  // NOLINT: implicit on purpose
     TUTTI_CHECK(!std::get<Status>(state_).ok()) << "a Result without a value needs an error";
   }
@@ -118,8 +118,8 @@ class [[nodiscard]] Result {
 #define TUTTI_ASSIGN_OR_RETURN(declaration, expression) \
   TUTTI_ASSIGN_OR_RETURN_IMPL_(TUTTI_CONCAT_(tutti_result_, __LINE__), declaration, expression)
 #define TUTTI_ASSIGN_OR_RETURN_IMPL_(result, declaration, expression) \
-  auto result = (expression);                                        \
-  if (!result.ok()) return result.status();                          \
+  auto result = (expression);                                         \
+  if (!result.ok()) return result.status();                           \
   declaration = std::move(result).value()
 
 }  // namespace tutti

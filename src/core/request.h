@@ -1,0 +1,93 @@
+// What a client asked, in our terms (Request), and what the engine computes (SequenceRequest).
+#pragma once
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "core/ids.h"
+#include "core/sampling_params.h"
+
+namespace tutti {
+
+// A conversation, to be rendered by the model's chat template.
+struct ChatPrompt {
+  // Messages in the shape that chat templates read: {role, content: string, reasoning_content?,
+  // tool_calls?, tool_call_id?, name?}. Content parts are joined by the dialect.
+  boost::json::array messages;
+  // Further template variables (OpenAI's chat_template_kwargs, `enable_thinking` …).
+  boost::json::object template_variables;
+  bool add_generation_prompt = true;
+  // The last message is the beginning of the answer and is continued.
+  bool continue_final_message = false;
+  // Whether the tokenizer adds its own start token to the rendered text (templates usually
+  // write it themselves).
+  bool add_special_tokens = false;
+};
+
+// Text that is tokenised as it stands.
+struct TextPrompt {
+  std::string text;
+  bool add_special_tokens = true;
+  // Ollama's /api/generate `context`: tokens that come before the text.
+  std::vector<TokenId> context;
+};
+
+// Ollama's /api/generate with a `template` of its own (Go template syntax).
+struct TemplatedPrompt {
+  std::string source;
+  std::string system;
+  std::string prompt;
+  std::vector<TokenId> context;
+};
+
+struct TokensPrompt {
+  std::vector<TokenId> tokens;
+};
+
+using Prompt = std::variant<ChatPrompt, TextPrompt, TemplatedPrompt, TokensPrompt>;
+
+struct Request {
+  std::string model;  // as the client wrote it; empty: the only one
+  // More than one for OpenAI's completions with a list; each gives `n` choices, index =
+  // prompt_index * n + i.
+  std::vector<Prompt> prompts;
+  int n = 1;
+  SamplingParams sampling;
+  // Which fields of `sampling` the client set: what it did not set comes from the model's
+  // generation_config.json, where the dialect says so.
+  struct Given {
+    bool temperature = false, top_k = false, top_p = false, min_p = false, repeat_penalty = false,
+         max_tokens = false, seed = false;
+  } given;
+  std::vector<std::string> stop;  // stop strings
+  bool include_stop_str_in_output = false;
+  bool skip_special_tokens = true;
+  bool echo = false;  // completions: the prompt comes first
+  bool stream = false;
+  bool include_usage = false;  // stream_options.include_usage
+  bool continuous_usage_stats = false;
+  bool return_token_ids = false;
+  // What to do when max_tokens is beyond the room the prompt leaves in the context: OpenAI's and
+  // vLLM's clients get a 400 with the counts, Ollama's are clamped.
+  bool clamp_max_tokens = false;
+  // Keep only the last so many prompt tokens.
+  std::optional<int> truncate_prompt_tokens;
+  // Ollama: a prompt longer than the context loses its oldest part and is not refused.
+  bool truncate_to_context = false;
+  std::string request_id;  // the client's own, or empty
+};
+
+// One sequence for the engine.
+struct SequenceRequest {
+  SequenceId id;
+  std::vector<TokenId> prompt;  // 1 .. max_model_len - 1 tokens
+  SamplingParams sampling;
+  std::vector<TokenId> end_tokens;  // the model's own; empty when ignore_eos
+};
+
+}  // namespace tutti

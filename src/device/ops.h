@@ -1,0 +1,151 @@
+// The bound table of operations: what a forward pass may ask of the machine.
+//
+// An Ops is made once for a compute class (bf16, or the scalar f32 reference) and an instruction
+// set; it owns the thread pool and every operation is split over it. Activations are f32,
+// row-major [rows, columns]. A row's result never depends on the other rows of the call, on the
+// number of threads or on the instruction set (DESIGN.md, section 6).
+//
+// Thread safety: one thread calls it (the engine's); the pool works inside the call.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "core/ids.h"
+#include "tensor/view.h"
+
+namespace tutti {
+class ThreadPool;
+}
+
+namespace tutti::device {
+
+enum class ComputeClass { kF32, kBf16 };
+enum class Isa { kRef, kAvx2, kAvx512, kAmx };
+
+const char* to_string(ComputeClass compute_class);  // "f32", "bf16"
+const char* to_string(Isa isa);                     // "ref", "avx2", "avx512", "amx"
+Result<ComputeClass> parse_compute_class(const std::string& word);
+Result<Isa> parse_isa(const std::string& word);
+
+// The instruction sets this machine has (CPUID, XCR0, and for AMX the kernel's permission), best
+// last. kRef is always there.
+std::vector<Isa> available_isas();
+
+// A weight matrix in the layout the kernels read. Rows are outputs. Move-only; either owns its
+// repacked bytes or points into the mapped file, which must outlive it.
+class Matrix;
+struct MatrixDeleter {
+  void operator()(Matrix*) const;
+};
+using MatrixPtr = std::unique_ptr<Matrix, MatrixDeleter>;
+
+// Bytes for keys and values of all layers. Opaque: written by store_kv, read by attention.
+class KvCache {
+ public:
+  virtual ~KvCache() = default;
+  virtual int num_blocks() const = 0;
+};
+
+struct KvShape {
+  int num_layers = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+};
+
+// The rows of one sequence in a batch.
+struct AttentionSequence {
+  int first_row = 0;                     // in the batch
+  int num_rows = 0;                      // >= 1
+  Position first_position = 0;           // of the first row; row i is at first_position + i
+  std::span<const BlockId> block_table;  // covers positions [0, first_position + num_rows)
+};
+
+struct AttentionArgs {
+  int layer = 0;
+  int num_heads = 0;       // query heads; a multiple of num_kv_heads
+  float scale = 0;         // of q.k before the softmax
+  int sliding_window = 0;  // 0: none; w: a row sees itself and the w - 1 positions before it
+  std::span<const AttentionSequence> sequences;
+};
+
+struct RopeTable {
+  // cos and sin of position * inv_freq[i], already multiplied with the scaling's attention factor.
+  // [num_positions, half_dim] each.
+  std::vector<float> cos, sin;
+  int half_dim = 0;  // rotated pairs; 2 * half_dim <= head_dim, the rest passes through
+  int num_positions = 0;
+};
+
+class Ops {
+ public:
+  struct Options {
+    ComputeClass compute_class = ComputeClass::kBf16;
+    Isa isa = Isa::kRef;  // one of available_isas()
+    int num_threads = 0;  // 0: one for each physical core given
+  };
+  // Errors: kInvalidArgument when the machine lacks `isa`.
+  static Result<std::unique_ptr<Ops>> create(const Options& options);
+  virtual ~Ops() = default;
+
+  virtual ComputeClass compute_class() const = 0;
+  virtual Isa isa() const = 0;
+  virtual ThreadPool& pool() = 0;
+
+  // Takes a weight [N, K] of any supported dtype: repacked, or used where it is mapped.
+  // `row_order` permutes the rows (output row i is weight row row_order[i]); empty: as they are.
+  // Errors: kUnsupported for a type the class has no kernel for, naming it.
+  virtual Result<MatrixPtr> make_matrix(const TensorView& weight,
+                                        std::span<const std::int32_t> row_order = {}) = 0;
+  // Bytes the matrix holds itself (not those mapped).
+  virtual std::size_t owned_bytes(const Matrix& matrix) const = 0;
+
+  // y[m, n] = sum_k x[m, k] * w[n, k] + bias[n]. x [M, K], y [M, N]; bias empty or N.
+  virtual void linear(const Matrix& weight, const float* x, int num_rows, float* y,
+                      std::span<const float> bias = {}) = 0;
+  // Several matrices over the same x: the activations are converted once (q, k, v; gate, up).
+  struct LinearOutput {
+    const Matrix* weight;
+    float* y;
+    std::span<const float> bias;
+  };
+  virtual void linear_group(std::span<const LinearOutput> outputs, const float* x,
+                            int num_rows) = 0;
+
+  // y[i] = row tokens[i] of the table as f32, times `scale`. y [tokens, K].
+  virtual void embed(const Matrix& table, std::span<const TokenId> tokens, float scale,
+                     float* y) = 0;
+
+  // y = x / sqrt(mean(x^2) + epsilon) * weight, over rows of `width`. y may be x.
+  virtual void rms_norm(const float* x, int num_rows, int width, std::span<const float> weight,
+                        float epsilon, float* y) = 0;
+
+  // Rotates pairs (i, i + half_dim) of every head of x [rows, heads, head_dim] in place by the
+  // row's position.
+  virtual void rope(float* x, std::span<const Position> positions, int num_heads, int head_dim,
+                    const RopeTable& table) = 0;
+
+  // y = silu(gate) * up; all [rows, width]. y may be gate.
+  virtual void silu_mul(const float* gate, const float* up, int num_rows, int width, float* y) = 0;
+
+  // x += scale * y; both `count` floats.
+  virtual void add_scaled(float* x, const float* y, float scale, std::size_t count) = 0;
+
+  virtual Result<std::unique_ptr<KvCache>> make_kv_cache(const KvShape& shape, int num_blocks) = 0;
+  // Bytes of one block over all layers.
+  virtual std::size_t kv_block_bytes(const KvShape& shape) const = 0;
+  // Writes keys and values of rows [rows, kv_heads, head_dim] at their slots.
+  virtual void store_kv(KvCache& cache, int layer, const float* k, const float* v,
+                        std::span<const SlotId> slots) = 0;
+  // out, q: [rows, heads, head_dim]. Rows attend to their own sequence's positions up to
+  // themselves, which store_kv has written.
+  virtual void attention(const KvCache& cache, const AttentionArgs& args, const float* q,
+                         float* out) = 0;
+};
+
+}  // namespace tutti::device

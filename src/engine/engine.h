@@ -1,0 +1,71 @@
+// The engine: sequences in, events out. One thread owns sequences, scheduler and block pool.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "core/event.h"
+#include "core/request.h"
+
+namespace tutti::device {
+class Ops;
+}
+namespace tutti::model {
+class Model;
+}
+
+namespace tutti::engine {
+
+struct EngineOptions {
+  int max_model_len = 0;   // positions a sequence may have; 0: the model's own
+  int num_blocks = 0;      // of the KV cache; >= blocks of one max_model_len sequence
+  int token_budget = 512;  // rows a step may hold
+  int max_running = 256;   // sequences in a batch
+  int max_waiting = 4096;  // submitted and not yet running; beyond: kOverloaded
+};
+
+// A moment's state, for metrics and health. Counters only grow.
+struct EngineStats {
+  int num_running = 0;
+  int num_waiting = 0;
+  int num_blocks = 0;
+  int num_used_blocks = 0;
+  std::uint64_t num_steps = 0;
+  std::uint64_t num_prompt_tokens = 0;
+  std::uint64_t num_generation_tokens = 0;
+  std::uint64_t num_preemptions = 0;
+  std::uint64_t num_recomputed_tokens = 0;
+  TimePoint last_token_time{};  // when a token was last sampled
+};
+
+// The front's end of the channel to an engine. Here the engine is a thread of this process; the
+// interface is what a channel to another process offers too.
+//
+// Thread safety: every member may be called from any thread.
+class EngineChannel {
+ public:
+  virtual ~EngineChannel() = default;  // stops the engine; open sequences fail with kCancelled
+
+  // Queues a sequence. On an error the sink is not used: kOverloaded when the queue is full,
+  // kInvalidArgument for a prompt that is empty or longer than the context (with both counts),
+  // kUnavailable when the engine is stopping.
+  virtual Status submit(SequenceRequest request, EventSink& sink) = 0;
+
+  // Ends a sequence in any phase: its blocks go back, its sink gets Failed(kCancelled).
+  // Unknown or ended ids are ignored.
+  virtual void cancel(SequenceId id) = 0;
+
+  virtual EngineStats stats() const = 0;
+  virtual int max_model_len() const = 0;
+};
+
+// Starts the engine's thread. `model` and `ops` are used by that thread only, from now on.
+// Errors: options out of range (named), no memory for the cache.
+Result<std::unique_ptr<EngineChannel>> start_engine(model::Model& model, device::Ops& ops,
+                                                    const EngineOptions& options);
+
+}  // namespace tutti::engine

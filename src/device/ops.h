@@ -17,7 +17,7 @@
 
 #include "base/result.h"
 #include "core/ids.h"
-#include "tensor/view.h"
+#include "tensor/tensor_view.h"
 
 namespace tutti {
 class ThreadPool;

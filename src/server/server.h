@@ -1,0 +1,80 @@
+// The HTTP server: sockets, framing, limits, routes. What a body means is dialects' business, what
+// becomes of it generation.h's.
+//
+// One I/O thread holds all connections (a coroutine each); a small pool parses and tokenises large
+// bodies. HTTP/1.1 with keep-alive; responses of streams are chunked.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "store/loaded_model.h"
+
+namespace tutti::server {
+
+struct ServerOptions {
+  std::string host = "127.0.0.1";  // an IP address or a name; "" and "0.0.0.0" mean all of IPv4
+  int port = 11434;                // 0: any free one, see Server::port()
+
+  // Framing. Over a limit: 413 or 431, and the connection is closed.
+  std::size_t max_header_bytes = 32 << 10;     // request line and all fields
+  int max_header_fields = 100;                 // fields of a request
+  std::size_t max_body_bytes = 64 << 20;       // after chunked decoding
+  int max_body_chunks = 32 << 10;              // chunks of a chunked body
+  std::size_t max_pipelined_bytes = 64 << 10;  // read ahead while a response is being written
+  int max_connections = 4096;                  // further ones are closed at once
+
+  // Time. Over a limit: 408 where a request has begun, else the connection is closed.
+  std::chrono::milliseconds header_timeout{10'000};  // from the first byte to the empty line
+  std::chrono::milliseconds body_timeout{60'000};    // from the header's end to the body's
+  std::chrono::milliseconds idle_timeout{120'000};   // between requests
+  std::chrono::milliseconds write_timeout{60'000};   // a write that makes no progress
+  std::chrono::milliseconds drain_timeout{30'000};   // running streams, after stop()
+
+  int max_sequences_per_request = 128;  // n times prompts
+
+  // Host header: loopback names, IP addresses and the bound name are always allowed.
+  std::vector<std::string> allowed_hosts;
+  // Origin header of browsers, OLLAMA_ORIGINS: "https://chat.example", "*", "http://10.0.0.*".
+  // Loopback origins and the server's own are always allowed.
+  std::vector<std::string> allowed_origins;
+
+  bool vllm_metric_names = false;  // /metrics also lists what it has under vLLM's names
+};
+
+// Thread safety: every member may be called from any thread; run() from one.
+class Server {
+ public:
+  // Binds and listens. Until a model was added, /ready and requests answer 503 "loading".
+  // Errors: kUnavailable when the address cannot be bound, naming it; kInvalidArgument.
+  static Result<std::unique_ptr<Server>> start(const ServerOptions& options);
+  ~Server();  // stops at once
+
+  // Makes a model known; the first is the default for requests that name none.
+  void add_model(std::shared_ptr<store::LoadedModel> model);
+  // No more models will be added; with false, /ready stays 503 with `reason` ("loading failed").
+  void set_loading_done(bool succeeded, const std::string& reason = {});
+
+  int port() const;
+  std::string address() const;  // "http://127.0.0.1:11434"
+
+  // Serves on the calling thread until stop().
+  void run();
+  // Stops accepting, lets running streams end up to drain_timeout, then makes run() return. A
+  // second call ends them at once. Async-signal-unsafe: call it from a thread or from
+  // stop_on_signals().
+  void stop();
+  // SIGINT and SIGTERM call stop().
+  void stop_on_signals();
+
+ private:
+  struct Impl;
+  explicit Server(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tutti::server

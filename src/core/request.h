@@ -3,6 +3,7 @@
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
+#include <limits>
 #include <optional>
 #include <string>
 #include <variant>
@@ -27,6 +28,9 @@ struct ChatPrompt {
   // Whether the tokenizer adds its own start token to the rendered text (templates usually
   // write it themselves).
   bool add_special_tokens = false;
+  // Ollama's /api/generate `context`: tokens of the turns before, which come before the rendered
+  // text.
+  std::vector<TokenId> context;
 };
 
 // Text that is tokenised as it stands.
@@ -51,12 +55,16 @@ struct TokensPrompt {
 
 using Prompt = std::variant<ChatPrompt, TextPrompt, TemplatedPrompt, TokensPrompt>;
 
+// As max_tokens: until the end of the context.
+inline constexpr int kUnlimitedTokens = std::numeric_limits<int>::max();
+
 struct Request {
   std::string model;  // as the client wrote it; empty: the only one
   // More than one for OpenAI's completions with a list; each gives `n` choices, index =
   // prompt_index * n + i.
   std::vector<Prompt> prompts;
   int n = 1;
+  // `max_tokens` is kUnlimitedTokens when the answer may go on to the end of the context.
   SamplingParams sampling;
   // Which fields of `sampling` the client set: what it did not set comes from the model's
   // generation_config.json, where the dialect says so.
@@ -79,6 +87,8 @@ struct Request {
   std::optional<int> truncate_prompt_tokens;
   // Ollama: a prompt longer than the context loses its oldest part and is not refused.
   bool truncate_to_context = false;
+  // Ollama's num_keep: the tokens at the prompt's start that such a cut keeps. -1: all that fit.
+  int truncate_keep_tokens = 0;
   std::string request_id;  // the client's own, or empty
 };
 

@@ -37,6 +37,7 @@ struct OutputDelta {
   std::optional<FinishReason> finish_reason;  // set once, on the choice's last delta
   std::optional<std::variant<std::string, TokenId>>
       stop_reason;  // stop string or token that ended it
+  int num_tokens = 0;  // new tokens behind this delta, whether or not `tokens` lists them
 };
 
 // Facts that come with the end of a request.
@@ -56,6 +57,7 @@ struct ResponseHead {
   std::string created_rfc3339;    // with fractions and zone, as Ollama's created_at
   std::vector<std::string> echo;  // completions with echo: the prompts' text
   std::vector<std::vector<TokenId>> prompt_token_ids;  // when the request asked for ids
+  int prompt_tokens = 0;  // over all prompts; for continuous_usage_stats
 };
 
 // Turns one response into bytes. Streaming: begin, delta*, end | error, each giving the bytes to
@@ -80,7 +82,8 @@ class ResponseRenderer {
 struct ParsedRequest {
   Request request;
   std::unique_ptr<ResponseRenderer> renderer;
-  // Ollama: an empty prompt asks only that the model be loaded.
+  // Ollama: an empty prompt asks only that the model be loaded. Answer with
+  // renderer->whole(head, {}, completion), whatever request.stream says.
   bool load_only = false;
 };
 

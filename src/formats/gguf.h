@@ -78,12 +78,13 @@ class GgufFile {
   Result<std::uint64_t> get_uint(std::string_view key) const;
   Result<std::uint32_t> get_u32(std::string_view key) const;
   Result<std::int64_t> get_int(std::string_view key) const;
-  // A float of either width, or an integer.
+  // A float of either width, or an integer; NaN and infinity are errors.
   Result<double> get_float(std::string_view key) const;
   Result<bool> get_bool(std::string_view key) const;
   // A view into the file; any bytes, not only UTF-8.
   Result<std::string_view> get_string(std::string_view key) const;
-  // Arrays, whose elements must all have the asked kind of type. String views point into the file.
+  // Arrays, whose elements must have the asked kind of type: integers of any width, floats of
+  // either (NaN is an error). String views point into the file.
   Result<std::vector<std::string_view>> get_strings(std::string_view key) const;
   Result<std::vector<float>> get_floats(std::string_view key) const;
   Result<std::vector<std::int64_t>> get_ints(std::string_view key) const;
@@ -110,8 +111,8 @@ class GgufFile {
   using Index = std::unordered_map<std::string, std::size_t, StringHash, std::equal_to<>>;
 
   Result<const GgufValue*> require(std::string_view key) const;
-  Result<const GgufValue*> require_array(std::string_view key) const;
   Status wrong_type(std::string_view key, const GgufValue& value, std::string_view wanted) const;
+  Status out_of_range(std::string_view key, std::string_view found, std::string_view wanted) const;
 
   std::string name_;
   MappedFile file_;

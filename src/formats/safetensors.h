@@ -67,6 +67,11 @@ class SafetensorsSet {
   std::vector<TensorView> tensors_;
 };
 
+// ".bin", ".pt" and the like: files that Python's pickle reads.
+bool is_pickle_extension(std::string_view extension);
+// The error for one of them, naming the file and saying why.
+Status pickle_refused(const std::filesystem::path& path);
+
 // Writes the tensors in their order, padding the header so that the buffer starts at a multiple of
 // eight. Errors: kInvalidArgument when the file cannot be written.
 Status write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors);

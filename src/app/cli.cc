@@ -1,0 +1,293 @@
+#include "app/cli.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <iostream>
+
+#include "app/commands.h"
+#include "app/flag_table.h"
+#include "base/log.h"
+
+namespace tutti::app {
+namespace {
+
+// One command under construction: adds flags to CLI11 and to the table at once.
+class CommandBuilder {
+ public:
+  CommandBuilder(CLI::App& app, FlagTable& table, const std::string& name, const std::string& help)
+      : command_(app.add_subcommand(name, help)), table_(table), name_(name) {}
+
+  template <typename T>
+  CLI::Option* add(const std::string& flag, T& target, const std::string& help,
+                   std::vector<ForeignVariable> foreign = {}) {
+    CLI::Option* option = nullptr;
+    if constexpr (std::is_same_v<T, bool>) {
+      option = command_->add_flag("--" + flag, target, help);
+    } else {
+      option = command_->add_option("--" + flag, target, help)->capture_default_str();
+    }
+    return remember(flag, help, option, std::move(foreign), is_list<T>());
+  }
+
+  template <typename T>
+  CLI::Option* add_positional(const std::string& name, T& target, const std::string& help) {
+    std::string key = name;
+    for (char& c : key) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    if (is_list<T>()) key += "s";
+    CLI::Option* option = command_->add_option(name, target, help);
+    return remember(key, help, option, {}, is_list<T>());
+  }
+
+  CLI::App* command() { return command_; }
+
+ private:
+  template <typename T>
+  static constexpr bool is_list() {
+    return std::is_same_v<T, std::vector<std::string>> || std::is_same_v<T, std::vector<int>>;
+  }
+
+  CLI::Option* remember(const std::string& name, const std::string& help, CLI::Option* option,
+                        std::vector<ForeignVariable> foreign, bool list) {
+    if (list && option->get_delimiter() == '\0') option->delimiter(',');
+    table_.add({name_, name, help, option, list, std::move(foreign)});
+    return option;
+  }
+
+  CLI::App* command_;
+  FlagTable& table_;
+  std::string name_;
+};
+
+const CLI::Range kAnyCount(0, 1 << 30);
+
+void add_model_flags(CommandBuilder& builder, ModelOptions& model) {
+  builder.add("models-dir", model.models_dir,
+              "Ollama's model folder, where names are looked up (default ~/.ollama/models)",
+              {{"OLLAMA_MODELS"}});
+  builder
+      .add("compute", model.compute,
+           "arithmetic: bf16, or f32 (the slow scalar reference, for checking)")
+      ->check(CLI::IsMember({"bf16", "f32"}));
+  builder
+      .add("isa", model.isa,
+           "instruction set: auto (the best this machine has), ref, avx2, avx512, amx")
+      ->check(CLI::IsMember({"auto", "ref", "avx2", "avx512", "amx"}));
+  builder.add("threads", model.threads, "compute threads; 0: one for each physical core given")
+      ->check(CLI::Range(0, 1024));
+}
+
+void add_cache_flags(CommandBuilder& builder, ModelOptions& model) {
+  builder
+      .add("max-model-len", model.max_model_len,
+           "longest context in tokens; 0: the model's own, or what memory allows",
+           {{"OLLAMA_CONTEXT_LENGTH"}})
+      ->check(kAnyCount);
+  builder.add("kv-cache-size", model.kv_cache_size,
+              "memory for keys and values, e.g. 4GiB; auto: from the memory that is free");
+  builder
+      .add("token-budget", model.token_budget,
+           "rows of a step: decodes first, the rest goes to prompts")
+      ->check(CLI::Range(1, 1 << 20));
+  builder.add("max-running", model.max_running, "most sequences computed in one step")
+      ->check(CLI::Range(1, 1 << 16));
+}
+
+std::optional<std::string> host_of(const std::string& value) {
+  return parse_ollama_host(value).host;
+}
+std::optional<std::string> port_of(const std::string& value) {
+  return std::to_string(parse_ollama_host(value).port);
+}
+// Ollama reads a boolean that it cannot parse as true.
+std::optional<std::string> debug_level(const std::string& value) {
+  const bool off = value == "0" || value == "f" || value == "F" || value == "false" ||
+                   value == "FALSE" || value == "False";
+  return off ? std::nullopt : std::optional<std::string>("debug");
+}
+
+void add_serve(CLI::App& app, FlagTable& table, ServeOptions& options) {
+  CommandBuilder builder(app, table, "serve", "Serve models over HTTP (OpenAI's and Ollama's API)");
+  builder.add_positional("MODEL", options.models,
+                         "GGUF files, Hugging Face folders, or names in Ollama's store; none: the "
+                         "built-in demo model");
+  builder.add("host", options.host, "address to listen on; 0.0.0.0 for all",
+              {{"OLLAMA_HOST", host_of}});
+  builder
+      .add("port", options.port, "port to listen on; 0 for any free one",
+           {{"OLLAMA_HOST", port_of}})
+      ->check(CLI::Range(0, 65535));
+  builder.add("served-model-name", options.served_model_names,
+              "the name clients use, one for each MODEL");
+  add_model_flags(builder, options.model);
+  add_cache_flags(builder, options.model);
+  builder
+      .add("max-waiting", options.max_waiting, "requests that may queue; then 429 or 503",
+           {{"OLLAMA_MAX_QUEUE"}})
+      ->check(CLI::Range(1, 1 << 20));
+  builder.add("allowed-hosts", options.allowed_hosts,
+              "names besides loopback and the bound address that a Host header may carry");
+  builder.add("allowed-origins", options.allowed_origins,
+              "web origins besides loopback that browsers may call from", {{"OLLAMA_ORIGINS"}});
+  builder.add("max-body-size", options.max_body_size, "largest request body, e.g. 64MiB");
+  builder
+      .add("header-timeout", options.header_timeout_seconds,
+           "seconds for a request's header to arrive")
+      ->check(CLI::Range(1, 86400));
+  builder
+      .add("body-timeout", options.body_timeout_seconds, "seconds for a request's body to arrive")
+      ->check(CLI::Range(1, 86400));
+  builder
+      .add("write-timeout", options.write_timeout_seconds,
+           "seconds without progress after which a reader's stream ends")
+      ->check(CLI::Range(1, 86400));
+  builder
+      .add("drain-timeout", options.drain_timeout_seconds,
+           "seconds that running streams get to end after SIGTERM")
+      ->check(CLI::Range(0, 86400));
+  builder.add("vllm-metric-names", options.vllm_metric_names,
+              "also list metrics under vLLM's names, for its dashboards");
+  builder
+      .add("log-level", options.log_level, "trace, debug, info, warn, error or off",
+           {{"OLLAMA_DEBUG", debug_level}})
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
+}
+
+void add_run(CLI::App& app, FlagTable& table, RunOptions& options) {
+  CommandBuilder builder(app, table, "run",
+                         "Chat with a model in the terminal; Ctrl-C stops an answer, Ctrl-D ends");
+  builder.add_positional("NAME", options.name, "the model, as for serve; none: the demo model");
+  builder.add_positional("PROMPT", options.prompt,
+                         "answer this and exit; text piped in is put before it");
+  builder.add("system", options.system, "system message");
+  builder.add("temperature", options.temperature, "0 is greedy; negative: the model's own default")
+      ->check(CLI::Range(-1.0, 100.0));
+  builder.add("max-tokens", options.max_tokens, "longest answer; 0: to the context's end")
+      ->check(kAnyCount);
+  builder.add("seed", options.seed, "seed of the sampler; negative: a random one");
+  add_model_flags(builder, options.model);
+  add_cache_flags(builder, options.model);
+}
+
+void add_bench(CLI::App& app, FlagTable& table, BenchOptions& options) {
+  CommandBuilder builder(app, table, "bench",
+                         "Measure prefill and decode beside what this machine could do");
+  builder.add_positional("NAME", options.name, "the model, as for serve; none: the demo model");
+  builder.add("prompt", options.prompt, "tokens of the prompt")->check(CLI::Range(1, 1 << 20));
+  builder.add("generate", options.generate, "tokens each sequence decodes")
+      ->check(CLI::Range(1, 1 << 20));
+  builder.add("batch", options.batch, "numbers of sequences, e.g. 1,4,16,32")
+      ->check(CLI::Range(1, 4096));
+  builder.add("json", options.json, "print one JSON object");
+  add_model_flags(builder, options.model);
+}
+
+void add_inspection(CLI::App& app, FlagTable& table, InspectOptions& inspect_options,
+                    LogitsOptions& logits_options) {
+  CommandBuilder inspect_builder(app, table, "inspect",
+                                 "Print a model file's metadata and tensors as JSON");
+  inspect_builder
+      .add_positional("FILE", inspect_options.file, "a GGUF, a safetensors file or a folder")
+      ->required();
+
+  CommandBuilder logits_builder(app, table, "logits",
+                                "Run token ids through a model and write every position's logits");
+  logits_builder.add_positional("NAME", logits_options.name, "the model, as for serve")->required();
+  logits_builder.add("ids", logits_options.ids, "token ids, e.g. 1,2,3")->required();
+  logits_builder.add("out", logits_options.out, "safetensors file to write `logits` f32 [T, V] to")
+      ->required();
+  add_model_flags(logits_builder, logits_options.model);
+}
+
+void add_text(CLI::App& app, FlagTable& table, TokenizeOptions& tokenize_options,
+              DetokenizeOptions& detokenize_options, TemplateOptions& template_options) {
+  const std::string model_help =
+      "the model, as for serve, or a folder with a tokenizer.json, or a GGUF with a vocabulary";
+  CommandBuilder tokenize_builder(app, table, "tokenize",
+                                  "Standard input, byte for byte, to {\"ids\":[…]}");
+  tokenize_builder.add_positional("NAME", tokenize_options.model, model_help)->required();
+  tokenize_builder.add("no-special", tokenize_options.no_special, "add no start or end token");
+  tokenize_builder.add("plain", tokenize_options.plain,
+                       "special tokens written in the text stay text");
+
+  CommandBuilder detokenize_builder(app, table, "detokenize",
+                                    "{\"ids\":[…]} on standard input to text");
+  detokenize_builder.add_positional("NAME", detokenize_options.model, model_help)->required();
+  detokenize_builder.add("skip-special", detokenize_options.skip_special,
+                         "leave special tokens out");
+
+  CommandBuilder template_builder(app, table, "template",
+                                  "Render a chat template with the variables on standard input");
+  CLI::Option* name = template_builder.add_positional("NAME", template_options.model,
+                                                      "the model whose template to render");
+  template_builder.add("template", template_options.file, "a template file instead")
+      ->excludes(name);
+}
+
+const char* kFooter =
+    "\nFlags may also come from the environment (TUTTI_SERVE_PORT, TUTTI_PORT, OLLAMA_HOST …) and\n"
+    "from a TOML settings file. The command line wins over the environment, the environment over\n"
+    "the file, the file over the defaults. See docs/configuration.md.";
+
+}  // namespace
+
+int main_with_arguments(int argc, char** argv) {
+  log::initialise();
+  CLI::App app("Tutti: many people, one language model, your machine.", "tutti");
+  app.set_version_flag("--version", std::string("tutti " TUTTI_VERSION));
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  std::string settings_path;
+  app.add_option("--config", settings_path,
+                 "TOML settings file (default: TUTTI_CONFIG, "
+                 "~/.config/tutti/config.toml, /etc/tutti/config.toml)");
+
+  FlagTable table;
+  ServeOptions serve_options;
+  RunOptions run_options;
+  BenchOptions bench_options;
+  InspectOptions inspect_options;
+  LogitsOptions logits_options;
+  TokenizeOptions tokenize_options;
+  DetokenizeOptions detokenize_options;
+  TemplateOptions template_options;
+  add_serve(app, table, serve_options);
+  add_run(app, table, run_options);
+  add_bench(app, table, bench_options);
+  add_inspection(app, table, inspect_options, logits_options);
+  add_text(app, table, tokenize_options, detokenize_options, template_options);
+  app.add_subcommand("config-reference", "Print the tables of docs/configuration.md")->group("");
+
+  CLI11_PARSE(app, argc, argv);
+
+  const std::string command = app.get_subcommands().front()->get_name();
+  if (command == "config-reference") {
+    std::cout << table.as_markdown();
+    return 0;
+  }
+  auto path = find_settings_file(settings_path);
+  if (!path.ok()) return report(path.status());
+  std::optional<SettingsFile> file;
+  if (path->has_value()) {
+    auto read = read_settings_file(**path);
+    if (!read.ok()) return report(read.status());
+    file = *std::move(read);
+    if (const Status status = table.check_keys(*file); !status.ok()) return report(status);
+  }
+  if (const Status status = table.fill(command, file); !status.ok()) return report(status);
+
+  const std::map<std::string, std::function<int()>> commands = {
+      {"serve", [&] { return serve(serve_options); }},
+      {"run", [&] { return run_chat(run_options); }},
+      {"bench", [&] { return bench(bench_options); }},
+      {"inspect", [&] { return inspect(inspect_options); }},
+      {"logits", [&] { return logits(logits_options); }},
+      {"tokenize", [&] { return tokenize(tokenize_options); }},
+      {"detokenize", [&] { return detokenize(detokenize_options); }},
+      {"template", [&] { return render_template(template_options); }},
+  };
+  return commands.at(command)();
+}
+
+}  // namespace tutti::app

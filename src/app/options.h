@@ -1,0 +1,86 @@
+// What each command was told, after flags, environment and settings file were merged.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace tutti::app {
+
+// How a model is loaded; shared by serve, run, bench and logits.
+struct ModelOptions {
+  std::string models_dir;  // Ollama's store; empty: ~/.ollama/models
+  std::string compute = "bf16";
+  std::string isa = "auto";
+  int threads = 0;                     // 0: one for each physical core given
+  int max_model_len = 0;               // 0: the model's own, or less where memory is short
+  std::string kv_cache_size = "auto";  // "auto" or bytes with a unit: "4GiB"
+  int token_budget = 512;
+  int max_running = 256;
+};
+
+struct ServeOptions {
+  std::vector<std::string> models;  // empty: the demo model
+  ModelOptions model;
+  std::string host = "127.0.0.1";
+  int port = 11434;
+  std::vector<std::string> served_model_names;  // one for each model, or none
+  std::vector<std::string> allowed_hosts;
+  std::vector<std::string> allowed_origins;
+  int max_waiting = 512;
+  std::string max_body_size = "64MiB";
+  int header_timeout_seconds = 10;
+  int body_timeout_seconds = 60;
+  int write_timeout_seconds = 60;
+  int drain_timeout_seconds = 30;
+  bool vllm_metric_names = false;
+  std::string log_level = "info";
+};
+
+struct RunOptions {
+  std::string name = "demo";
+  std::vector<std::string> prompt;  // words, joined by spaces
+  ModelOptions model;
+  std::string system;
+  double temperature = -1;  // < 0: the model's own default
+  int max_tokens = 0;       // 0: to the context's end
+  std::int64_t seed = -1;   // < 0: random
+};
+
+struct InspectOptions {
+  std::string file;
+};
+
+struct TokenizeOptions {
+  std::string model;
+  bool no_special = false;
+  bool plain = false;
+};
+
+struct DetokenizeOptions {
+  std::string model;
+  bool skip_special = false;
+};
+
+struct TemplateOptions {
+  std::string model;
+  std::string file;
+};
+
+struct LogitsOptions {
+  std::string name;
+  std::vector<int> ids;
+  std::string out;
+  ModelOptions model;
+};
+
+struct BenchOptions {
+  std::string name = "demo";
+  ModelOptions model;
+  int prompt = 512;
+  int generate = 64;
+  std::vector<int> batch = {1, 4, 16, 32};
+  bool json = false;
+};
+
+}  // namespace tutti::app

@@ -1,0 +1,153 @@
+"""The commands for looking inside, against golden files."""
+import json
+import os
+import signal
+import subprocess
+import time
+
+import numpy
+import pytest
+from safetensors.numpy import load_file
+
+from conftest import BINARY, ROOT, golden
+
+DEMO = ROOT / "models/demo"
+
+
+def run(*arguments, stdin=b"", code=0):
+    done = subprocess.run([BINARY, *map(str, arguments)], input=stdin, capture_output=True, timeout=120)
+    assert done.returncode == code, done.stderr.decode()
+    return done.stdout if code == 0 else done.stderr.decode()
+
+
+def entries(relative):
+    return sorted(p for p in golden(relative).iterdir())
+
+
+@pytest.mark.parametrize("folder", [p for p in entries("text/tokenizers")], ids=lambda p: p.name)
+def test_tokenize_folder(folder):
+    for row in json.loads((folder / "golden.json").read_text())[:12]:
+        text = row["text"].encode()
+        assert json.loads(run("tokenize", folder, stdin=text))["ids"] == row["ids"]
+        assert json.loads(run("tokenize", "--no-special", folder, stdin=text))["ids"] == row["ids_without_special"]
+        ids = json.dumps({"ids": row["ids"]}).encode()
+        assert run("detokenize", folder, stdin=ids).decode() == row["decoded_with_special"]
+
+
+@pytest.mark.parametrize("file", [p for p in entries("text/gguf-vocab") if p.suffix == ".gguf"], ids=lambda p: p.name)
+def test_tokenize_gguf(file):
+    for row in json.loads(file.with_suffix(".golden.json").read_text())[:12]:
+        plain = [] if row["parse_special"] else ["--plain"]
+        assert json.loads(run("tokenize", *plain, file, stdin=row["text"].encode()))["ids"] == row["ids"]
+
+
+def test_template():
+    jinja = golden("text/templates/Qwen-Qwen2.5-7B-Instruct.jinja")
+
+    rows = json.loads((jinja.parent / "Qwen-Qwen2.5-7B-Instruct.golden.json").read_text())
+    for row in rows:
+        if "expected" in row:
+            assert run("template", "--template", jinja, stdin=json.dumps(row["input"]).encode()).decode() == row["expected"]
+    assert b"<|im_start|>user\nHi<|im_end|>" in run(
+        "template", DEMO, stdin=json.dumps({"messages": [{"role": "user", "content": "Hi"}]}).encode())
+
+
+def test_template_refusal_is_its_message(tmp_path):
+    file = tmp_path / "t.jinja"
+    file.write_text("{{ raise_exception('Roles must alternate') }}")
+    error = run("template", "--template", file, stdin=b"{}", code=1)
+    assert error.strip().endswith("Roles must alternate")
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "olmo2", "granite"])
+def test_logits(tmp_path, name):
+    folder = golden("models/" + name)
+    expected = load_file(folder / "golden.safetensors")
+    ids = ",".join(map(str, expected["input_ids"]))
+    std = expected["logits"].std()
+    for compute, bound in (("f32", 1e-4), ("bf16", 0.25)):
+        out = tmp_path / f"{compute}.safetensors"
+        run("logits", folder, "--ids", ids, "--compute", compute, "--out", out)
+        error = numpy.abs(load_file(out)["logits"] - expected["logits"]).max() / std
+        assert error <= max(bound, 10 * expected["sensitivity"][0])
+
+
+def test_inspect():
+    gguf = json.loads(run("inspect", golden("gguf/llama-Q4_K.gguf")))
+    assert gguf["metadata"]["general.architecture"] == "llama"
+    assert {t["type"] for t in gguf["tensors"]} >= {"F32", "Q4_K"}
+    folder = json.loads(run("inspect", DEMO))
+    assert folder["config"]["model_type"] == "llama" and len(folder["tensors"]) > 70
+
+
+def test_errors_go_to_stderr_with_code_1(tmp_path):
+    assert "no-such" in run("serve", "no-such-model", "--port", "0", code=1)
+    bad = tmp_path / "x.gguf"
+    bad.write_bytes(b"GGUF" + b"\xff" * 60)
+    assert "x.gguf" in run("inspect", bad, code=1)
+    (tmp_path / "m.bin").write_bytes(b"x")
+    assert "pickle" in run("serve", tmp_path / "m.bin", "--port", "0", code=1)
+
+
+def test_run_from_a_pipe_and_arguments():
+    answer = run("run", "demo", "--temperature", "0", "--max-tokens", "12", stdin=b"Hello!").decode()
+    assert answer.strip()
+    assert run("run", "demo", "Hello!", "--temperature", "0", "--max-tokens", "12").decode() == answer
+
+
+def test_run_keeps_history_and_ctrl_c_stops_only_the_answer():
+    import pty
+    parent, child = pty.openpty()
+    process = subprocess.Popen([BINARY, "run", "demo", "--temperature", "0"], stdin=child, stdout=child,
+                               stderr=subprocess.DEVNULL, close_fds=True, start_new_session=True)
+    os.close(child)
+    os.set_blocking(parent, False)
+
+    def read_until(text, seconds=20):
+        seen, begin = "", time.monotonic()
+        while text not in seen:
+            assert time.monotonic() - begin < seconds, seen
+            try:
+                seen += os.read(parent, 4096).decode(errors="replace")
+            except BlockingIOError:
+                time.sleep(0.02)
+        return seen
+    read_until(">>>")
+    os.write(parent, b"Tell me a very long story about everything.\n")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    read_until(">>>")
+    assert process.poll() is None
+    os.write(parent, b"Hello!\n")
+    read_until(">>>")
+    os.write(parent, b"\x04")
+    assert process.wait(timeout=20) == 0
+
+
+def test_bench_json():
+    result = json.loads(run("bench", "demo", "--prompt", "64", "--generate", "8", "--batch", "1,2", "--json"))
+    assert result["prefill_tokens_per_second"] > 0
+    assert [d["batch"] for d in result["decode"]] == [1, 2]
+    assert all(d["decode_tokens_per_second"] > 0 for d in result["decode"])
+    assert result["limits"]["read_gigabytes_per_second"] > 0
+
+
+def test_configuration_reference_is_current():
+    reference = run("config-reference").decode()
+    assert reference.strip() in (ROOT / "docs/configuration.md").read_text()
+
+
+def test_precedence(tmp_path):
+    settings = tmp_path / "config.toml"
+    settings.write_text("[bench]\nprompt = 16\ngenerate = 3\nbatch = [1]\n")
+    def prompt(environment=None, *flags):
+        done = subprocess.run([BINARY, "--config", settings, "bench", "--json", *flags], capture_output=True,
+                              env={**os.environ, **(environment or {})}, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["prompt"]
+    assert prompt() == 16
+    assert prompt({"TUTTI_PROMPT": "17"}) == 17
+    assert prompt({"TUTTI_PROMPT": "17", "TUTTI_BENCH_PROMPT": "18"}) == 18
+    assert prompt({"TUTTI_PROMPT": "17"}, "--prompt", "19") == 19
+    settings.write_text("[bench]\nno-such-flag = 1\n")
+    assert "no-such-flag" in run("--config", settings, "bench", code=1)

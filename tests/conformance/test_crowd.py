@@ -1,0 +1,82 @@
+"""Many clients at once: nobody sees another's words, everybody's stream ends once, and an answer is
+the same in company as alone."""
+import asyncio
+import json
+import random
+
+import httpx
+import ollama
+import openai
+
+WORDS = "amber basil cedar delta ember fable grove haven ivory jewel karma lemon maple nylon opal pearl".split()
+
+
+def conversation(i):
+    canary = f"{WORDS[i]}{7919 * (i + 1)}"
+    text = f"My secret word is {canary}. " + "Tell me a long story. " * (1 + i % 5)
+    return canary, [{"role": "user", "content": text}]
+
+
+def options(i):
+    return {"temperature": 1.0, "seed": 100 + i, "max_tokens": 40 + 5 * i}
+
+
+async def ask_openai(client, model, i):
+    _, messages = conversation(i)
+    text, ends = "", 0
+    async for chunk in await client.chat.completions.create(
+            model=model, messages=messages, stream=True, **options(i)):
+        for choice in chunk.choices:
+            text += choice.delta.content or ""
+            ends += choice.finish_reason is not None
+    return text, ends
+
+
+async def ask_ollama(client, model, i):
+    _, messages = conversation(i)
+    chosen = options(i)
+    text, ends = "", 0
+    async for line in await client.chat(
+            model=model, messages=messages, stream=True,
+            options={"temperature": chosen["temperature"], "seed": chosen["seed"],
+                     "num_predict": chosen["max_tokens"]}):
+        text += line.message.content
+        ends += bool(line.done)
+    return text, ends
+
+
+async def test_sixteen_clients_of_both_kinds(server, model):
+    openai_client = openai.AsyncOpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0)
+    ollama_client = ollama.AsyncClient(host=server.url)
+
+    def ask(i):
+        return ask_openai(openai_client, model, i) if i % 2 else ask_ollama(ollama_client, model, i)
+
+    alone = [await ask(i) for i in range(16)]
+    rng = random.Random(5)
+
+    async def later(i):
+        await asyncio.sleep(rng.random() * 0.3)
+        return await ask(i)
+
+    for _ in range(3):
+        together = await asyncio.gather(*(later(i) for i in range(16)))
+        assert together == alone
+    canaries = [conversation(i)[0] for i in range(16)]
+    for i, (text, ends) in enumerate(alone):
+        assert ends == 1
+        assert not [c for j, c in enumerate(canaries) if j != i and c in text]
+    await openai_client.close()
+
+
+async def test_every_stream_has_one_terminal_event(server, model):
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+        async def one(i):
+            body = {"model": model, "messages": conversation(i % 16)[1], "stream": True,
+                    "max_tokens": 1 + i, "seed": i}
+            reply = await client.post("/v1/chat/completions", json=body)
+            events = [e for e in reply.text.split("\n\n") if e]
+            assert events[-1] == "data: [DONE]" and events.count("data: [DONE]") == 1
+            chunks = [json.loads(e[6:]) for e in events[:-1]]
+            assert sum(c["choices"][0]["finish_reason"] is not None for c in chunks) == 1
+        await asyncio.gather(*(one(i) for i in range(32)))

@@ -36,7 +36,7 @@ struct OutputDelta {
   std::vector<OutputToken> tokens;  // the tokens that gave it, when logprobs or ids were asked for
   std::optional<FinishReason> finish_reason;  // set once, on the choice's last delta
   std::optional<std::variant<std::string, TokenId>>
-      stop_reason;  // stop string or token that ended it
+      stop_reason;     // stop string or token that ended it
   int num_tokens = 0;  // new tokens behind this delta, whether or not `tokens` lists them
 };
 

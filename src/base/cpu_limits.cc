@@ -1,0 +1,161 @@
+#include "base/cpu_limits.h"
+
+#include <hwloc.h>
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <string>
+
+namespace tutti {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string first_line(const fs::path& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+// The number at the start of `text`; nullopt for words such as "max".
+std::optional<double> leading_number(std::string_view text) {
+  long long number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end == text.data()) return std::nullopt;
+  return static_cast<double>(number);
+}
+
+std::optional<double> ratio(std::optional<double> quota, std::optional<double> period) {
+  if (!quota || !period || *quota <= 0 || *period <= 0) return std::nullopt;
+  return *quota / *period;
+}
+
+// "50000 100000" or "max 100000".
+std::optional<double> quota_v2(const fs::path& group) {
+  const std::string line = first_line(group / "cpu.max");
+  const std::size_t space = line.find(' ');
+  if (space == std::string::npos) return std::nullopt;
+  return ratio(leading_number(line), leading_number(std::string_view(line).substr(space + 1)));
+}
+
+std::optional<double> quota_v1(const fs::path& group) {
+  return ratio(leading_number(first_line(group / "cpu.cfs_quota_us")),
+               leading_number(first_line(group / "cpu.cfs_period_us")));
+}
+
+// The smallest quota in `mount`/`group` and every group above it.
+template <typename Read>
+std::optional<double> smallest_quota(const fs::path& mount, fs::path group, Read read) {
+  std::optional<double> smallest;
+  for (group = group.relative_path();; group = group.parent_path()) {
+    const std::optional<double> quota = read(group.empty() ? mount : mount / group);
+    if (quota) smallest = std::min(quota.value(), smallest.value_or(*quota));
+    if (group.empty()) return smallest;
+  }
+}
+
+bool names_cpu_controller(std::string_view controllers) {
+  while (!controllers.empty()) {
+    const std::size_t comma = controllers.find(',');
+    if (controllers.substr(0, comma) == "cpu") return true;
+    if (comma == std::string_view::npos) break;
+    controllers.remove_prefix(comma + 1);
+  }
+  return false;
+}
+
+struct Topology {
+  Topology() {
+    loaded = hwloc_topology_init(&handle) == 0;
+    if (loaded && hwloc_topology_load(handle) != 0) {
+      hwloc_topology_destroy(handle);
+      loaded = false;
+    }
+  }
+  Topology(const Topology&) = delete;
+  Topology& operator=(const Topology&) = delete;
+  ~Topology() {
+    if (loaded) hwloc_topology_destroy(handle);
+  }
+  hwloc_topology_t handle = nullptr;
+  bool loaded = false;
+};
+
+// Loaded once: detection reads /sys and takes milliseconds. Constant afterwards.
+const Topology& topology() {
+  static const Topology instance;
+  return instance;
+}
+
+std::vector<int> read_usable_processors() {
+  const Topology& machine = topology();
+  if (!machine.loaded) return {0};
+  hwloc_bitmap_t allowed = hwloc_bitmap_alloc();
+  if (hwloc_get_cpubind(machine.handle, allowed, HWLOC_CPUBIND_PROCESS) != 0) {
+    hwloc_bitmap_copy(allowed, hwloc_topology_get_allowed_cpuset(machine.handle));
+  }
+  std::vector<int> processors;
+  const int num_cores = hwloc_get_nbobjs_by_type(machine.handle, HWLOC_OBJ_CORE);
+  for (int i = 0; i < num_cores; ++i) {
+    hwloc_obj_t core = hwloc_get_obj_by_type(machine.handle, HWLOC_OBJ_CORE, i);
+    hwloc_bitmap_t mine = hwloc_bitmap_dup(core->cpuset);
+    hwloc_bitmap_and(mine, mine, allowed);
+    const int first = hwloc_bitmap_first(mine);
+    if (first >= 0) processors.push_back(first);
+    hwloc_bitmap_free(mine);
+  }
+  if (processors.empty()) {
+    int processor = -1;
+    while ((processor = hwloc_bitmap_next(allowed, processor)) >= 0) {
+      processors.push_back(processor);
+    }
+  }
+  hwloc_bitmap_free(allowed);
+  if (processors.empty()) processors.push_back(0);
+  return processors;
+}
+
+}  // namespace
+
+std::optional<double> cgroup_cpu_quota(std::string_view membership, const fs::path& root) {
+  std::optional<double> smallest;
+  while (!membership.empty()) {
+    const std::size_t end = std::min(membership.find('\n'), membership.size());
+    const std::string_view line = membership.substr(0, end);
+    membership.remove_prefix(std::min(end + 1, membership.size()));
+    // hierarchy:controllers:path, "0::/user.slice" in version 2.
+    const std::size_t first = line.find(':');
+    if (first == std::string_view::npos) continue;
+    const std::size_t second = line.find(':', first + 1);
+    if (second == std::string_view::npos) continue;
+    const std::string_view controllers = line.substr(first + 1, second - first - 1);
+    const fs::path group(line.substr(second + 1));
+    std::optional<double> quota;
+    if (controllers.empty()) {
+      quota = smallest_quota(root, group, quota_v2);
+    } else if (names_cpu_controller(controllers)) {
+      quota = smallest_quota(root / "cpu", group, quota_v1);
+    }
+    if (quota) smallest = std::min(*quota, smallest.value_or(*quota));
+  }
+  return smallest;
+}
+
+const std::vector<int>& usable_processors() {
+  static const std::vector<int> processors = read_usable_processors();
+  return processors;
+}
+
+bool pin_this_thread(int processor) {
+  const Topology& machine = topology();
+  if (!machine.loaded) return false;
+  hwloc_bitmap_t set = hwloc_bitmap_alloc();
+  hwloc_bitmap_only(set, static_cast<unsigned>(processor));
+  const bool bound = hwloc_set_cpubind(machine.handle, set, HWLOC_CPUBIND_THREAD) == 0;
+  hwloc_bitmap_free(set);
+  return bound;
+}
+
+}  // namespace tutti

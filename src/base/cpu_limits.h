@@ -1,0 +1,27 @@
+// How much of the machine's processors this process was given: affinity mask and cgroup quota.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace tutti {
+
+// The CPU time that cgroups allow, in processors (1.5: one and a half), nullopt without a limit.
+// `membership` is the text of /proc/self/cgroup; `root` is where cgroups are mounted. Version 2
+// (cpu.max) and version 1 (cpu.cfs_quota_us) are read, in the process's group and all above it;
+// the smallest counts. Source: Linux Documentation/admin-guide/cgroup-v2.rst and
+// scheduler/sched-bwc.rst.
+std::optional<double> cgroup_cpu_quota(std::string_view membership,
+                                       const std::filesystem::path& root);
+
+// One logical processor (its operating-system index) of each physical core in the affinity mask
+// that the process started with; hyperthreads of one core count once. Never empty. Read once, so
+// that a thread that was pinned later does not shrink it.
+const std::vector<int>& usable_processors();
+
+// Binds the calling thread to one processor by hwloc; false when the system refuses.
+bool pin_this_thread(int processor);
+
+}  // namespace tutti

@@ -1,0 +1,173 @@
+#include "device/cpu_ops.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "base/thread_pool.h"
+#include "device/isa.h"
+#include "device/matrix.h"
+#include "device/paged_attention.h"
+#include "device/panel_linear.h"
+#include "kernels/bf16_law.h"
+#include "kernels/float_mode.h"
+#include "kernels/kernel_table.h"
+#include "kernels/panel.h"
+#include "tensor/dequantize.h"
+
+namespace tutti::device {
+namespace {
+
+// Values below which an operation is done on the caller's thread: waking the others costs about
+// as much.
+constexpr std::size_t kSmallWork = 8192;
+
+// Rows of `width` values that make a piece worth handing to another thread.
+std::size_t rows_a_piece(std::size_t width) {
+  return std::max<std::size_t>(1, kSmallWork / std::max<std::size_t>(width, 1));
+}
+
+class CpuOps final : public Ops {
+ public:
+  explicit CpuOps(const Options& options)
+      : isa_(options.isa),
+        kernels_(kernels_of(options.isa)),
+        pool_(options.num_threads),
+        linear_(kernels_, pool_),
+        attention_(kernels_, pool_) {}
+
+  ComputeClass compute_class() const override { return ComputeClass::kBf16; }
+  Isa isa() const override { return isa_; }
+  ThreadPool& pool() override { return pool_; }
+
+  // Plain types become panels of bf16; quantised ones stay where they are mapped, as they are
+  // smaller there, and become panels in cache.
+  Result<MatrixPtr> make_matrix(const TensorView& weight,
+                                std::span<const std::int32_t> row_order) override {
+    TUTTI_ASSIGN_OR_RETURN(Matrix matrix, Matrix::of(weight, row_order));
+    if (!is_quantized(weight.dtype)) {
+      matrix.set_panels(pack_weights(matrix, kernels_, pool_));
+      release_file_pages(weight.bytes);
+    }
+    return MatrixPtr(new Matrix(std::move(matrix)));
+  }
+
+  std::size_t owned_bytes(const Matrix& matrix) const override { return matrix.owned_bytes(); }
+
+  void linear(const Matrix& weight, const float* x, int num_rows, float* y,
+              std::span<const float> bias) override {
+    const LinearOutput output{&weight, y, bias};
+    linear_.run({&output, 1}, x, num_rows);
+  }
+
+  void linear_group(std::span<const LinearOutput> outputs, const float* x, int num_rows) override {
+    linear_.run(outputs, x, num_rows);
+  }
+
+  void embed(const Matrix& table, std::span<const TokenId> tokens, float scale, float* y) override {
+    const int width = table.num_inputs();
+    for_rows(tokens.size(), width, [&](std::size_t i) {
+      TUTTI_CHECK(tokens[i] >= 0 && tokens[i] < table.num_outputs()) << "token " << tokens[i];
+      float* row = y + i * width;
+      if (table.has_panels()) {
+        const std::uint16_t* panel = table.panel(tokens[i] / kernels::kPanelOutputs);
+        const int output = tokens[i] % kernels::kPanelOutputs;
+        for (int k = 0; k < width; ++k) {
+          row[k] = kernels::bf16_to_float(panel[kernels::panel_index(output, k)]) * scale;
+        }
+        return;
+      }
+      dequantize_row(table.dtype(), table.row(tokens[i]), width, row);
+      for (int k = 0; k < width; ++k) {
+        row[k] = kernels::bf16_to_float(kernels::round_to_bf16(row[k])) * scale;
+      }
+    });
+  }
+
+  void rms_norm(const float* x, int num_rows, int width, std::span<const float> weight,
+                float epsilon, float* y) override {
+    TUTTI_CHECK(weight.size() == static_cast<std::size_t>(width)) << weight.size() << " " << width;
+    for_rows(num_rows, width, [&](std::size_t row) {
+      kernels_.rms_norm(x + row * width, width, weight.data(), epsilon, y + row * width);
+    });
+  }
+
+  void rope(float* x, std::span<const Position> positions, int num_heads, int head_dim,
+            const RopeTable& table) override {
+    const std::size_t width = static_cast<std::size_t>(num_heads) * head_dim;
+    TUTTI_CHECK(2 * table.half_dim <= head_dim) << table.half_dim << " " << head_dim;
+    for_rows(positions.size(), width, [&](std::size_t row) {
+      const Position position = positions[row];
+      TUTTI_CHECK(position >= 0 && position < table.num_positions) << "position " << position;
+      const std::size_t offset = static_cast<std::size_t>(position) * table.half_dim;
+      const float* cos_sin[2] = {table.cos.data() + offset, table.sin.data() + offset};
+      kernels_.rope(x + row * width, num_heads, head_dim, table.half_dim, cos_sin);
+    });
+  }
+
+  void silu_mul(const float* gate, const float* up, int num_rows, int width, float* y) override {
+    for_pieces(static_cast<std::size_t>(num_rows) * width, [&](std::size_t begin, std::size_t n) {
+      kernels_.silu_mul(gate + begin, up + begin, n, y + begin);
+    });
+  }
+
+  void add_scaled(float* x, const float* y, float scale, std::size_t count) override {
+    for_pieces(count, [&](std::size_t begin, std::size_t n) {
+      kernels_.add_scaled(x + begin, y + begin, scale, n);
+    });
+  }
+
+  Result<std::unique_ptr<KvCache>> make_kv_cache(const KvShape& shape, int num_blocks) override {
+    return attention_.make_cache(shape, num_blocks);
+  }
+
+  std::size_t kv_block_bytes(const KvShape& shape) const override {
+    return PagedAttention::block_bytes(shape);
+  }
+
+  void store_kv(KvCache& cache, int layer, const float* k, const float* v,
+                std::span<const SlotId> slots) override {
+    attention_.store(cache, layer, {k, v}, slots);
+  }
+
+  void attention(const KvCache& cache, const AttentionArgs& args, const float* q,
+                 float* out) override {
+    attention_.run(cache, args, q, out);
+  }
+
+ private:
+  // job(row) for every row.
+  template <typename Job>
+  void for_rows(std::size_t num_rows, std::size_t width, const Job& job) {
+    pool_.parallel_for(num_rows, rows_a_piece(width), [&](std::size_t begin, std::size_t end) {
+      const kernels::ScopedFlushDenormals flush;
+      for (std::size_t row = begin; row < end; ++row) job(row);
+    });
+  }
+
+  // job(begin, length) over [0, count).
+  template <typename Job>
+  void for_pieces(std::size_t count, const Job& job) {
+    pool_.parallel_for(count, kSmallWork, [&](std::size_t begin, std::size_t end) {
+      const kernels::ScopedFlushDenormals flush;
+      job(begin, end - begin);
+    });
+  }
+
+  Isa isa_;
+  const kernels::KernelTable& kernels_;
+  ThreadPool pool_;
+  PanelLinear linear_;
+  PagedAttention attention_;
+};
+
+}  // namespace
+
+std::unique_ptr<Ops> make_cpu_ops(const Ops::Options& options) {
+  return std::make_unique<CpuOps>(options);
+}
+
+}  // namespace tutti::device

@@ -1,0 +1,77 @@
+#include "device/large_buffer.h"
+
+#include <sys/mman.h>
+
+#include <cinttypes>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <new>
+#include <string>
+#include <utility>
+
+namespace tutti::device {
+namespace {
+
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kBigPage = std::size_t{2} << 20;
+
+// Whether [begin, end) lies in one mapping of a file that cannot be written through.
+// Source of the format: proc(5), /proc/pid/maps.
+bool is_read_only_file_mapping(std::uintptr_t begin, std::uintptr_t end) {
+  std::ifstream maps("/proc/self/maps");
+  std::string line;
+  while (std::getline(maps, line)) {
+    std::uint64_t first = 0, last = 0, inode = 0;
+    char mode[5] = {};
+    if (std::sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64 " %4s %*x %*s %" SCNu64, &first, &last,
+                    mode, &inode) != 4) {
+      continue;
+    }
+    if (begin >= first && end <= last) return inode != 0 && mode[0] == 'r' && mode[1] == '-';
+  }
+  return false;
+}
+
+}  // namespace
+
+LargeBuffer::LargeBuffer(std::size_t num_bytes) {
+  if (num_bytes == 0) return;
+  const std::size_t unit = num_bytes >= kBigPage ? kBigPage : kPage;
+  size_ = (num_bytes + unit - 1) / unit * unit;
+  // Reserved with room to align, and the excess given back.
+  const std::size_t reserved = size_ + unit - kPage;
+  void* memory =
+      mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  auto* start = static_cast<std::byte*>(memory);
+  const std::size_t before = (unit - reinterpret_cast<std::uintptr_t>(start) % unit) % unit;
+  data_ = start + before;
+  if (before > 0) munmap(start, before);
+  const std::size_t after = reserved - before - size_;
+  if (after > 0) munmap(data_ + size_, after);
+  if (unit == kBigPage) madvise(data_, size_, MADV_HUGEPAGE);
+}
+
+LargeBuffer::LargeBuffer(LargeBuffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+LargeBuffer& LargeBuffer::operator=(LargeBuffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+LargeBuffer::~LargeBuffer() {
+  if (data_ != nullptr) munmap(data_, size_);
+}
+
+void release_file_pages(std::span<const std::byte> bytes) {
+  const auto address = reinterpret_cast<std::uintptr_t>(bytes.data());
+  const std::uintptr_t begin = (address + kPage - 1) / kPage * kPage;
+  const std::uintptr_t end = (address + bytes.size()) / kPage * kPage;
+  if (begin >= end || !is_read_only_file_mapping(begin, end)) return;
+  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+}  // namespace tutti::device

@@ -1,0 +1,56 @@
+// A weight matrix as an Ops holds it: panels of bf16 of our own, or the rows of the mapped file.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "device/large_buffer.h"
+#include "tensor/dtype.h"
+#include "tensor/tensor_view.h"
+
+namespace tutti::device {
+
+// Thread safety: constant after construction.
+class Matrix {
+ public:
+  // A view of the mapped rows. Errors: kInvalidArgument for a shape that is not [N, K] with
+  // 0 < N, K < 2^31, or a row order that is not N row numbers; kUnsupported for a type that is no
+  // weight type. Both name the tensor.
+  static Result<Matrix> of(const TensorView& weight, std::span<const std::int32_t> row_order);
+
+  int num_outputs() const { return num_outputs_; }
+  int num_inputs() const { return num_inputs_; }
+  DType dtype() const { return dtype_; }
+
+  // The stored bytes of output `n`.
+  const std::byte* row(int n) const {
+    const int stored = row_order_.empty() ? n : row_order_[static_cast<std::size_t>(n)];
+    return rows_ + static_cast<std::size_t>(stored) * row_bytes_;
+  }
+
+  // Panels in place of rows (kernels/panel.h); row() must not be called any more.
+  void set_panels(LargeBuffer panels);
+  bool has_panels() const { return panels_.size() > 0; }
+  const std::uint16_t* panel(int index) const {
+    return panels_.as<std::uint16_t>() + panel_stride_ * index;
+  }
+
+  std::size_t owned_bytes() const {
+    return panels_.size() + row_order_.size() * sizeof(std::int32_t);
+  }
+
+ private:
+  int num_outputs_ = 0;
+  int num_inputs_ = 0;
+  DType dtype_ = DType::kF32;
+  const std::byte* rows_ = nullptr;
+  std::size_t row_bytes_ = 0;
+  std::vector<std::int32_t> row_order_;
+  LargeBuffer panels_;
+  std::size_t panel_stride_ = 0;
+};
+
+}  // namespace tutti::device

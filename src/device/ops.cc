@@ -1,0 +1,64 @@
+#include "device/ops.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "device/cpu_ops.h"
+#include "device/reference_ops.h"
+
+namespace tutti::device {
+
+const char* to_string(ComputeClass compute_class) {
+  switch (compute_class) {
+    case ComputeClass::kF32:
+      return "f32";
+    case ComputeClass::kBf16:
+      return "bf16";
+  }
+  return "?";
+}
+
+const char* to_string(Isa isa) {
+  switch (isa) {
+    case Isa::kRef:
+      return "ref";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kAmx:
+      return "amx";
+  }
+  return "?";
+}
+
+Result<ComputeClass> parse_compute_class(const std::string& word) {
+  for (const ComputeClass known : {ComputeClass::kF32, ComputeClass::kBf16}) {
+    if (word == to_string(known)) return known;
+  }
+  return invalid_argument("compute", fmt::format("compute is f32 or bf16, not \"{}\"", word));
+}
+
+Result<Isa> parse_isa(const std::string& word) {
+  for (const Isa known : {Isa::kRef, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
+    if (word == to_string(known)) return known;
+  }
+  return invalid_argument("isa", fmt::format("isa is ref, avx2, avx512 or amx, not \"{}\"", word));
+}
+
+Result<std::unique_ptr<Ops>> Ops::create(const Options& options) {
+  const std::vector<Isa> isas = available_isas();
+  if (std::find(isas.begin(), isas.end(), options.isa) == isas.end()) {
+    return invalid_argument("isa", fmt::format("this machine has no {} instructions (best: {})",
+                                               to_string(options.isa), to_string(isas.back())));
+  }
+  if (options.num_threads < 0) {
+    return invalid_argument("threads",
+                            fmt::format("threads must be >= 0, not {}", options.num_threads));
+  }
+  if (options.compute_class == ComputeClass::kF32) return make_reference_ops(options);
+  return make_cpu_ops(options);
+}
+
+}  // namespace tutti::device

@@ -1,0 +1,58 @@
+// A linear layer in the bf16 class: panels handed out to threads, each multiplied with all rows.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <span>
+
+#include "device/large_buffer.h"
+#include "device/ops.h"
+
+namespace tutti::kernels {
+struct KernelTable;
+}
+
+namespace tutti::device {
+
+// Hands out [0, count) in pieces, large at first and small at the end, so that threads that share
+// their core with others end together. Thread safety: any thread.
+class WorkCounter {
+ public:
+  WorkCounter(int count, int num_threads) : count_(count), num_threads_(num_threads) {}
+
+  // The next piece [begin, end); false when there is none.
+  bool take(int& begin, int& end);
+
+ private:
+  const int count_;
+  const int num_threads_;
+  std::atomic<int> next_{0};
+};
+
+// Thread safety: one call at a time; the pool works inside it.
+class PanelLinear {
+ public:
+  PanelLinear(const kernels::KernelTable& kernels, ThreadPool& pool);
+
+  // As Ops::linear_group.
+  void run(std::span<const Ops::LinearOutput> outputs, const float* x, int num_rows);
+
+ private:
+  struct Rows;
+  void pack(const float* x, int num_rows, int num_inputs);
+  void run_panels(std::span<const Ops::LinearOutput> outputs, const Rows& rows,
+                  WorkCounter& counter, int worker);
+  void multiply_panel(const Ops::LinearOutput& output, int panel, const Rows& rows,
+                      std::byte* scratch) const;
+
+  const kernels::KernelTable& kernels_;
+  ThreadPool& pool_;
+  LargeBuffer packed_;
+  std::vector<LargeBuffer> scratch_;  // one for each worker
+};
+
+// The weights as panels, converted by all threads.
+LargeBuffer pack_weights(const Matrix& matrix, const kernels::KernelTable& kernels,
+                         ThreadPool& pool);
+
+}  // namespace tutti::device

@@ -35,8 +35,7 @@ Result<std::vector<TokenId>> checked_ids(const std::vector<int>& ids, int vocab_
 Status write_logits(const LogitsOptions& options) {
   TUTTI_ASSIGN_OR_RETURN(const store::LoadOptions load,
                          make_load_options(options.name, options.model));
-  const auto root =
-      load.ollama_root.empty() ? store::default_ollama_root() : load.ollama_root;
+  const auto root = load.ollama_root.empty() ? store::default_ollama_root() : load.ollama_root;
   TUTTI_ASSIGN_OR_RETURN(const auto location, store::resolve_model(options.name, root));
   TUTTI_ASSIGN_OR_RETURN(const auto source, formats::ModelSource::open(location.path));
   TUTTI_ASSIGN_OR_RETURN(const auto ops, device::Ops::create(load.ops));

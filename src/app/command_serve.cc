@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
-#include <boost/asio/ip/address.hpp>
 #include <atomic>
+#include <boost/asio/ip/address.hpp>
 #include <cstdio>
 #include <thread>
 
@@ -44,9 +44,9 @@ Status check_names(const ServeOptions& options) {
   const std::size_t num_models = std::max<std::size_t>(options.models.size(), 1);
   const auto& names = options.served_model_names;
   if (!names.empty() && names.size() != num_models) {
-    return invalid_argument("served-model-name",
-                            fmt::format("--served-model-name: {} names for {} models", names.size(),
-                                        num_models));
+    return invalid_argument(
+        "served-model-name",
+        fmt::format("--served-model-name: {} names for {} models", names.size(), num_models));
   }
   return {};
 }
@@ -61,10 +61,11 @@ Status load_models(const ServeOptions& options, server::Server& server) {
     TUTTI_ASSIGN_OR_RETURN(auto model, load_with_progress(load));
     if (!options.served_model_names.empty()) model->info.name = options.served_model_names[i];
     const store::MemoryPlan& plan = model->plan;
-    log::info("{}: {} {} {}, context {}, {} blocks of {} positions ({:.1f} MiB), loaded in {:.2f} s",
-              model->info.name, model->info.family, model->info.parameter_size,
-              model->info.quantization_level, plan.max_model_len, plan.num_blocks, kBlockSize,
-              static_cast<double>(plan.kv_cache()) / (1 << 20), to_seconds(model->load_duration));
+    log::info(
+        "{}: {} {} {}, context {}, {} blocks of {} positions ({:.1f} MiB), loaded in {:.2f} s",
+        model->info.name, model->info.family, model->info.parameter_size,
+        model->info.quantization_level, plan.max_model_len, plan.num_blocks, kBlockSize,
+        static_cast<double>(plan.kv_cache()) / (1 << 20), to_seconds(model->load_duration));
     log::info("{}: compute {}, instruction set {}, {} threads", model->info.name,
               device::to_string(model->ops->compute_class()), device::to_string(model->ops->isa()),
               model->ops->pool().num_threads());
@@ -90,8 +91,10 @@ int serve(const ServeOptions& options) {
   auto server_settings = server_options(options);
   if (!server_settings.ok()) return report(server_settings.status());
   if (!is_loopback(options.host)) {
-    log::warn("listening on {}: everybody who can reach this machine can use the models, there is "
-              "no key", options.host);
+    log::warn(
+        "listening on {}: everybody who can reach this machine can use the models, there is "
+        "no key",
+        options.host);
   }
   auto started = server::Server::start(*server_settings);
   if (!started.ok()) return report(started.status());

@@ -18,7 +18,7 @@ void EventSink::send(TokenEvent event) {
 
 void EventSink::finish(FinishedEvent event) {
   TUTTI_CHECK(!ended()) << "a second terminal event";
-  std::exchange(receiver_, nullptr)->receive(std::move(event));
+  std::exchange(receiver_, nullptr)->receive(event);
 }
 
 void EventSink::fail(FailedEvent event) {

@@ -39,8 +39,11 @@ class Model {
   // Reads the description and the weights. `source` and `ops` must outlive the model.
   // Errors name the tensor or key that is missing, of a wrong shape or out of bounds; an
   // architecture that is not known is refused by name.
+  // `max_positions`: what a sequence may have (0: all that the model has); a model with LongRoPE
+  // chooses its factors by it, once for all sequences.
   static Result<std::unique_ptr<Model>> load(const formats::ModelSource& source, device::Ops& ops,
-                                             const LoadProgress& progress = {});
+                                             const LoadProgress& progress = {},
+                                             int max_positions = 0);
   virtual ~Model() = default;
 
   virtual const ModelDescription& description() const = 0;
@@ -48,8 +51,10 @@ class Model {
   // Bytes of weights: those repacked into memory of ours and those read from the mapped file.
   virtual std::size_t owned_bytes() const = 0;
   virtual std::size_t mapped_bytes() const = 0;
-  // Bytes of scratch that forward needs for `num_rows` rows.
-  virtual std::size_t scratch_bytes(int num_rows) const = 0;
+  // Bytes of scratch that forward needs for `num_rows` rows of which `num_logit_rows` get logits;
+  // without the latter, all of them.
+  virtual std::size_t scratch_bytes(int num_rows, int num_logit_rows) const = 0;
+  std::size_t scratch_bytes(int num_rows) const { return scratch_bytes(num_rows, num_rows); }
 
   // Computes the rows, writes their keys and values into `cache`, and gives the logits
   // [sum of num_logit_rows, vocab_size] in the sequences' order. The span stays valid until the

@@ -18,7 +18,7 @@ pkg_check_modules(hwloc REQUIRED IMPORTED_TARGET hwloc)
 # reordering of sums: the bits of a result are part of the interface (DESIGN.md, section 6).
 add_library(tutti_flags INTERFACE)
 target_compile_options(
-  tutti_flags INTERFACE -Wall -Wextra -Werror -Wno-psabi -ffp-contract=off -fno-omit-frame-pointer)
+  tutti_flags INTERFACE -Wall -Wextra -Werror -Wno-psabi -Wno-missing-field-initializers -ffp-contract=off -fno-omit-frame-pointer)
 target_include_directories(tutti_flags INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR})
 target_compile_definitions(
   tutti_flags INTERFACE TUTTI_VERSION="${PROJECT_VERSION}" BOOST_ASIO_NO_DEPRECATED
@@ -48,6 +48,11 @@ elseif(TUTTI_SANITIZE MATCHES "address")
 endif()
 add_custom_target(unit_tests)
 add_custom_target(threaded_tests)
+
+if(TUTTI_FUZZ)
+  # Coverage feedback in every library; tests/fuzz links libFuzzer's main.
+  target_compile_options(tutti_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # One precompiled header for all: standard headers and Boost.JSON.
 add_library(tutti_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/pch.cc)

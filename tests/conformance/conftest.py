@@ -26,7 +26,7 @@ class Server:
 
     def __init__(self, *arguments, environment=None):
         self.process = subprocess.Popen(
-            [BINARY, "serve", *map(str, arguments), "--port", "0"],
+            [BINARY, "serve", *map(str, arguments), *([] if "--port" in arguments else ["--port", "0"])],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **(environment or {})})
         self.log = []

@@ -56,6 +56,8 @@ class Server {
 
   // Makes a model known; the first is the default for requests that name none.
   void add_model(std::shared_ptr<store::LoadedModel> model);
+  // The name of the first model that was added; empty while there is none.
+  std::string default_model_name() const;
   // No more models will be added; with false, /ready stays 503 with `reason` ("loading failed").
   void set_loading_done(bool succeeded, const std::string& reason = {});
 

@@ -15,6 +15,7 @@
 #include "device/ops.h"
 #include "engine/engine.h"
 #include "formats/generation_config.h"
+#include "store/memory_plan.h"
 #include "store/model_name.h"
 
 namespace tutti::formats {
@@ -59,18 +60,6 @@ struct ModelInfo {
   std::string license, system, parameters, chat_template;
   boost::json::object metadata;  // GGUF-style keys
   boost::json::array tensors;    // {name, type, shape}
-};
-
-// How the memory was divided, in bytes.
-struct MemoryPlan {
-  std::size_t available = 0;  // free at the start, cgroup limit respected
-  std::size_t weights = 0;    // mapped and repacked
-  std::size_t scratch = 0;
-  std::size_t kv_block = 0;  // of one block
-  int num_blocks = 0;
-  int max_model_len = 0;
-
-  std::size_t kv_cache() const { return kv_block * static_cast<std::size_t>(num_blocks); }
 };
 
 // Thread safety: constant after it was loaded; the members that are pointers to const may be used

@@ -1,0 +1,79 @@
+// One request's way through the engine: its sequences are submitted, their events become deltas,
+// and it ends exactly once, whatever happens to any of them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "dialects/dialect.h"
+#include "server/choice_stream.h"
+#include "server/event_inbox.h"
+#include "server/metrics.h"
+#include "server/prepare.h"
+
+namespace tutti::server {
+
+// Thread safety: one thread at a time; the wake comes from the engine's thread.
+class Generation {
+ public:
+  // Submits all sequences. `wake` is called, on the engine's thread, when output has come after
+  // take() had found none. `metrics` may be null. `keeps_tokens`: completion().context is wanted.
+  // On an error (kOverloaded, kUnavailable …) nothing of the request is left in the engine.
+  static Result<std::unique_ptr<Generation>> start(PreparedRequest prepared,
+                                                   std::function<void()> wake,
+                                                   ModelMetrics* metrics, bool keeps_tokens);
+  // Cancels what still runs.
+  ~Generation();
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
+
+  // The output since the last call, in order; those of different choices interleaved.
+  std::vector<dialects::OutputDelta> take();
+
+  // All choices have ended, or the request has failed.
+  bool finished() const { return !failure_.ok() || num_open_ == 0; }
+  // Not ok when a sequence failed; the others are cancelled then, and nothing more is given out.
+  const Status& failure() const { return failure_; }
+
+  const PreparedRequest& prepared() const { return prepared_; }
+  // May be called once finished() and failure().ok(). `total` and `load` are the caller's.
+  dialects::Completion completion() const;
+
+ private:
+  struct Choice {
+    SequenceId id;
+    ChoiceStream stream;
+    bool open = true;  // the engine's terminal event has not come
+    Usage usage;
+    Timings timings;
+    TimePoint first_token{}, last_token{};
+    std::vector<TokenId> tokens;  // when keeps_tokens_
+  };
+
+  Generation(PreparedRequest prepared, std::function<void()> wake, ModelMetrics* metrics,
+             bool keeps_tokens);
+  Status submit_all();
+  Status submit_choice(std::size_t prompt_index, int choice_of_prompt);
+  void handle(InboxItem& item, std::vector<dialects::OutputDelta>& deltas);
+  void on_token(Choice& choice, const TokenEvent& event, TimePoint arrived,
+                std::vector<dialects::OutputDelta>& deltas);
+  void on_finished(Choice& choice, const FinishedEvent& event,
+                   std::vector<dialects::OutputDelta>& deltas);
+  void on_failed(Choice& choice, const FailedEvent& event);
+  void close_choice(Choice& choice, const Usage& usage);
+  void cancel_open();
+  void record_outcome();
+
+  PreparedRequest prepared_;
+  ModelMetrics* metrics_;
+  const bool keeps_tokens_;
+  const TimePoint submitted_;
+  std::shared_ptr<EventInbox> inbox_;
+  std::vector<Choice> choices_;
+  std::size_t num_open_ = 0;
+  Status failure_;
+  bool recorded_ = false;
+};
+
+}  // namespace tutti::server

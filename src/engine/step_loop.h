@@ -1,0 +1,106 @@
+// The engine's work without its thread: open sequences in, one step after the other, events out.
+//
+// A step is plan → build batch → forward → sample → publish. Tokens are sent as they come; terminal
+// events are handed out by take_ended(), so that whoever runs the loop can first make it known that
+// the blocks are back.
+//
+// Thread safety: one thread owns it. Sampling runs on the pool of `ops`, inside step().
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "core/event.h"
+#include "core/request.h"
+#include "device/ops.h"
+#include "engine/engine.h"
+#include "engine/sampler.h"
+#include "model/model.h"
+#include "schedule/plan.h"
+#include "schedule/state.h"
+
+namespace tutti::engine {
+
+// A sequence that was accepted: checked against the model's bounds, its id not open.
+struct Submission {
+  SequenceRequest request;
+  EventSink sink;
+  TimePoint submitted_at;
+};
+
+// A sequence's terminal event, not yet sent.
+struct EndedSequence {
+  SequenceId id;
+  EventSink sink;
+  Event event;  // finished or failed
+
+  void send() &&;
+};
+
+class StepLoop {
+ public:
+  // `options` as resolved by start_engine. `cache` has options.num_blocks blocks.
+  StepLoop(model::Model& model, device::Ops& ops, std::unique_ptr<device::KvCache> cache,
+           const EngineOptions& options);
+
+  void open(Submission submission);
+  void cancel(SequenceId id);  // ids that are not open are ignored
+  void cancel_all();
+
+  bool has_work() const { return !open_.empty(); }
+  void step();
+
+  // Terminal events since the last call, in the order of the ends.
+  std::vector<EndedSequence> take_ended() { return std::exchange(ended_, {}); }
+  bool has_ended() const { return !ended_.empty(); }
+
+  EngineStats stats() const;
+
+ private:
+  struct OpenSequence {
+    SequenceRequest request;  // without its prompt, which begins `tokens`
+    EventSink sink;
+    int num_prompt_tokens = 0;
+    std::vector<TokenId> tokens{};  // prompt and generated
+    TimePoint submitted_at;
+    std::optional<TimePoint> first_token_at{};
+
+    int num_generated_tokens() const { return static_cast<int>(tokens.size()) - num_prompt_tokens; }
+    bool ends_with(TokenId token) const;
+  };
+
+  // Runs the rows of an applied plan. When the forward pass throws, each sequence is run alone, and
+  // those that fail alone too are ended.
+  void run(std::span<const schedule::PlannedRows> rows);
+  std::span<const float> forward(std::span<const schedule::PlannedRows> rows);
+  // One result for each of the rows that sample; logits [results, vocab_size].
+  std::vector<Result<SampledToken>> sample_all(std::span<const schedule::PlannedRows> rows,
+                                               std::span<const float> logits);
+  void publish(SequenceId id, Result<SampledToken> sampled);
+
+  void finish(SequenceId id, FinishReason reason, TokenId stop_token = -1);
+  void fail(SequenceId id, Status status);
+  // Gives the blocks back and hands over the sequence.
+  OpenSequence close(SequenceId id);
+  Timings timings_of(SequenceId id) const;
+
+  model::Model& model_;
+  device::Ops& ops_;
+  const std::unique_ptr<device::KvCache> cache_;
+  const EngineOptions options_;
+  const std::size_t vocab_size_;
+  schedule::State state_;
+  std::unordered_map<SequenceId, OpenSequence> open_;
+  std::vector<EndedSequence> ended_;
+  std::vector<SamplerScratch> scratches_;  // one for each worker of the pool
+  std::uint64_t num_steps_ = 0;
+  std::uint64_t num_generation_tokens_ = 0;
+  TimePoint last_token_time_{};
+};
+
+}  // namespace tutti::engine

@@ -214,8 +214,8 @@ void add_text(CLI::App& app, FlagTable& table, TokenizeOptions& tokenize_options
   CommandBuilder detokenize_builder(app, table, "detokenize",
                                     "{\"ids\":[…]} on standard input to text");
   detokenize_builder.add_positional("NAME", detokenize_options.model, model_help)->required();
-  detokenize_builder.add("skip-special", detokenize_options.skip_special,
-                         "leave special tokens out");
+  detokenize_builder.add("with-special", detokenize_options.with_special,
+                         "write special tokens out; without it they are left out");
 
   CommandBuilder template_builder(app, table, "template",
                                   "Render a chat template with the variables on standard input");

@@ -71,7 +71,7 @@ Status print_text(const DetokenizeOptions& options) {
           "ids", fmt::format("{} is outside the vocabulary, [0, {})", id, tokenizer->vocab_size()));
     }
   }
-  print_bytes(tokenizer->decode(ids, options.skip_special));
+  print_bytes(tokenizer->decode(ids, !options.with_special));
   return {};
 }
 

@@ -59,7 +59,7 @@ struct TokenizeOptions {
 
 struct DetokenizeOptions {
   std::string model;
-  bool skip_special = false;
+  bool with_special = false;
 };
 
 struct TemplateOptions {

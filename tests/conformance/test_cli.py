@@ -31,7 +31,8 @@ def test_tokenize_folder(folder):
         assert json.loads(run("tokenize", folder, stdin=text))["ids"] == row["ids"]
         assert json.loads(run("tokenize", "--no-special", folder, stdin=text))["ids"] == row["ids_without_special"]
         ids = json.dumps({"ids": row["ids"]}).encode()
-        assert run("detokenize", folder, stdin=ids).decode() == row["decoded_with_special"]
+        assert run("detokenize", folder, stdin=ids).decode() == row["decoded"]
+        assert run("detokenize", "--with-special", folder, stdin=ids).decode() == row["decoded_with_special"]
 
 
 @pytest.mark.parametrize("file", [p for p in entries("text/gguf-vocab") if p.suffix == ".gguf"], ids=lambda p: p.name)

@@ -74,6 +74,18 @@ std::vector<Isa> available_isas() {
   return isas;
 }
 
-const kernels::KernelTable& kernels_of(Isa) { return kernels::ref_kernels(); }
+const kernels::KernelTable& kernels_of(Isa isa) {
+  switch (isa) {
+#if defined(__x86_64__)
+    case Isa::kAvx2:
+      return kernels::avx2_kernels();
+    case Isa::kAvx512:
+    case Isa::kAmx:
+      return kernels::avx512_kernels();
+#endif
+    default:
+      return kernels::ref_kernels();
+  }
+}
 
 }  // namespace tutti::device

@@ -1,0 +1,37 @@
+// The bf16 class by AVX-512 (F, BW, DQ, VL): sixteen lanes are one register.
+//
+// Compiled with flags of its own: nothing here may have external linkage but the table.
+#define TUTTI_ROW_BLOCK 6
+#include "kernels/cpu/vector_avx512.h"
+
+namespace tutti::kernels {
+namespace {
+constexpr int kRowBlock = TUTTI_ROW_BLOCK;
+constexpr int kPanelHalvesAtOnce = 2;
+}  // namespace
+}  // namespace tutti::kernels
+
+#include "kernels/cpu/simd_attention.h"
+#include "kernels/cpu/simd_elementwise.h"
+#include "kernels/cpu/simd_linear.h"
+#include "kernels/cpu/simd_weights.h"
+
+namespace tutti::kernels {
+
+const KernelTable& avx512_kernels() {
+  static constexpr KernelTable kTable{
+      .row_block = kRowBlock,
+      .packed_bytes = packed_bytes,
+      .pack_rows = pack_rows,
+      .multiply = multiply,
+      .weights_to_panel = weights_to_panel,
+      .attention = attention,
+      .rms_norm = rms_norm,
+      .rope = rope,
+      .silu_mul = silu_mul,
+      .add_scaled = add_scaled,
+  };
+  return kTable;
+}
+
+}  // namespace tutti::kernels

@@ -1,0 +1,97 @@
+// Norms, rotation and activation in the order of ref/ref_kernels.cc, sixteen lanes at a time.
+// To be included after a vector_*.h.
+#pragma once
+
+#include "kernels/bf16_law.h"
+
+namespace tutti::kernels {
+namespace {
+
+constexpr int kLanes = 16;
+
+// exp_law (bf16_law.h).
+TUTTI_INLINE Vector exponential(Vector x) {
+  const Vector bounded = minimum(maximum(x, broadcast(kExpSmallest)), broadcast(kExpLargest));
+  const Words n = to_words(mul(bounded, broadcast(kLog2E)));
+  const Vector n_float = to_float(n);
+  Vector r = fma(n_float, broadcast(-kLn2High), bounded);
+  r = fma(n_float, broadcast(-kLn2Low), r);
+  Vector p = broadcast(kExpPolynomial[0]);
+#pragma GCC unroll 5
+  for (int i = 1; i < 6; ++i) p = fma(p, r, broadcast(kExpPolynomial[i]));
+  const Vector y = add(fma(p, mul(r, r), r), broadcast(1.0f));
+  return zero_where_less(x, broadcast(kExpSmallest), scale_by_power(y, n));
+}
+
+// exp_law of one value, and a fused multiply-add of one.
+TUTTI_INLINE float first_lane(Vector x) {
+  alignas(64) float lanes[kLanes];
+  store(lanes, x);
+  return lanes[0];
+}
+TUTTI_INLINE float exp_of(float x) { return first_lane(exponential(broadcast(x))); }
+TUTTI_INLINE float fused(float a, float b, float c) {
+  return _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c)));
+}
+
+// The lanes that are left of `count` at `i`.
+TUTTI_INLINE int lanes_left(std::size_t i, std::size_t count) {
+  return count - i < kLanes ? static_cast<int>(count - i) : kLanes;
+}
+
+float square_root(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
+
+void rms_norm(const float* x, int width, const float* weight, float epsilon, float* y) {
+  const auto count = static_cast<std::size_t>(width);
+  Vector sums = zero();
+  for (std::size_t i = 0; i < count; i += kLanes) {
+    const Vector values = load_first(x + i, lanes_left(i, count));
+    sums = fma(values, values, sums);
+  }
+  const float mean = sum_lanes(sums) / static_cast<float>(width);
+  const Vector inverse = broadcast(1.0f / square_root(mean + epsilon));
+  for (std::size_t i = 0; i < count; i += kLanes) {
+    const int lanes = lanes_left(i, count);
+    const Vector scaled = mul(load_first(x + i, lanes), inverse);
+    store_first(y + i, mul(scaled, load_first(weight + i, lanes)), lanes);
+  }
+}
+
+void rope(float* x, int num_heads, int head_dim, int half_dim, const float* cos_sin[2]) {
+  const auto count = static_cast<std::size_t>(half_dim);
+  for (int head = 0; head < num_heads; ++head) {
+    float* low = x + static_cast<std::ptrdiff_t>(head) * head_dim;
+    float* high = low + half_dim;
+    for (std::size_t i = 0; i < count; i += kLanes) {
+      const int lanes = lanes_left(i, count);
+      const Vector cosine = load_first(cos_sin[0] + i, lanes);
+      const Vector sine = load_first(cos_sin[1] + i, lanes);
+      const Vector x0 = load_first(low + i, lanes);
+      const Vector x1 = load_first(high + i, lanes);
+      store_first(low + i, fms(x0, cosine, mul(x1, sine)), lanes);
+      store_first(high + i, fma(x1, cosine, mul(x0, sine)), lanes);
+    }
+  }
+}
+
+void silu_mul(const float* gate, const float* up, std::size_t count, float* y) {
+  for (std::size_t i = 0; i < count; i += kLanes) {
+    const int lanes = lanes_left(i, count);
+    const Vector g = load_first(gate + i, lanes);
+    const Vector e = exponential(sub(zero(), g));
+    const Vector silu = div(g, add(broadcast(1.0f), e));
+    store_first(y + i, mul(silu, load_first(up + i, lanes)), lanes);
+  }
+}
+
+void add_scaled(float* x, const float* y, float scale, std::size_t count) {
+  const Vector factor = broadcast(scale);
+  for (std::size_t i = 0; i < count; i += kLanes) {
+    const int lanes = lanes_left(i, count);
+    const Vector sum = fma(load_first(y + i, lanes), factor, load_first(x + i, lanes));
+    store_first(x + i, sum, lanes);
+  }
+}
+
+}  // namespace
+}  // namespace tutti::kernels

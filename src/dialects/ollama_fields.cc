@@ -44,6 +44,13 @@ Status read_options(const FieldInput& input, Draft& draft) {
   TUTTI_ASSIGN_OR_RETURN(const json::object* object, read_object(input));
   std::vector<std::string> unknown;
   TUTTI_RETURN_IF_ERROR(read_fields(*object, option_fields(), input.path, draft, &unknown));
+  Request::Given& given = draft.request.given;
+  given.temperature = has_field(*object, "temperature");
+  given.top_k = has_field(*object, "top_k");
+  given.top_p = has_field(*object, "top_p");
+  given.min_p = has_field(*object, "min_p");
+  given.repeat_penalty = has_field(*object, "repeat_penalty");
+  given.max_tokens = has_field(*object, "num_predict");
   for (const std::string& path : unknown) {
     draft.warnings.push_back(fmt::format("`{}` is unknown and was ignored", path));
   }

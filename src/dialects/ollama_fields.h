@@ -30,7 +30,7 @@ const std::vector<Field<Draft>>& chat_fields();
 const std::vector<Field<Draft>>& generate_fields();
 const std::vector<Field<Draft>>& option_fields();
 
-// The options' defaults, which are Ollama's and not the model's.
+// The options' defaults, which are Ollama's; `given` says which ones the client set.
 SamplingParams default_sampling();
 
 }  // namespace tutti::dialects::ollama

@@ -19,9 +19,6 @@ Draft new_draft() {
   request.truncate_to_context = true;
   request.truncate_keep_tokens = kDefaultNumKeep;
   request.clamp_max_tokens = true;
-  // The dialect has defaults of its own, so the model's do not apply.
-  request.given.temperature = request.given.top_k = request.given.top_p = true;
-  request.given.min_p = request.given.repeat_penalty = true;
   return draft;
 }
 
@@ -50,7 +47,6 @@ Status finish_request(bool load_only, Draft& draft) {
   if (request.sampling.temperature < kMinTemperature) request.sampling.temperature = 0;
   request.given.seed = draft.seed != -1;
   if (request.given.seed) request.sampling.seed = static_cast<std::uint64_t>(draft.seed);
-  request.given.max_tokens = draft.num_predict > 0;
   request.sampling.max_tokens = draft.num_predict > 0 ? draft.num_predict : kUnlimitedTokens;
   return {};
 }

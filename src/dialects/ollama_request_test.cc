@@ -65,7 +65,7 @@ TEST(OllamaRequest, Defaults) {
   EXPECT_EQ(request.sampling.max_tokens, kUnlimitedTokens);
   EXPECT_FALSE(request.given.max_tokens);
   EXPECT_FALSE(request.given.seed);
-  EXPECT_TRUE(request.given.temperature) << "Ollama's defaults, not the model's";
+  EXPECT_FALSE(request.given.temperature || request.given.top_k || request.given.top_p);
 }
 
 TEST(OllamaRequest, EveryOptionArrives) {
@@ -94,6 +94,9 @@ TEST(OllamaRequest, EveryOptionArrives) {
   EXPECT_FALSE(request.truncate_to_context);
   EXPECT_TRUE(sampling.logprobs);
   EXPECT_EQ(sampling.top_logprobs, 3);
+  const Request::Given& given = request.given;
+  EXPECT_TRUE(given.temperature && given.top_k && given.top_p && given.min_p &&
+              given.repeat_penalty);
 }
 
 TEST(OllamaRequest, NumPredictMayBeEndless) {

@@ -1,8 +1,14 @@
 #include "device/isa.h"
 
 #include <algorithm>
+#include <cstring>
+#include <random>
 
+#include "device/large_buffer.h"
+#include "kernels/bf16_law.h"
+#include "kernels/float_mode.h"
 #include "kernels/kernel_table.h"
+#include "kernels/panel.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -14,12 +20,6 @@ namespace tutti::device {
 namespace {
 
 #if defined(__x86_64__)
-struct CpuFeatures {
-  bool avx2 = false;
-  bool avx512 = false;
-  bool amx = false;
-};
-
 std::uint64_t enabled_state() {
   std::uint32_t low = 0, high = 0;
   asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -50,24 +50,72 @@ CpuFeatures detect() {
   features.avx2 = has(ebx, kAvx2) && (state & kAvxState) == kAvxState;
   features.avx512 = features.avx2 && has(ebx, kFoundation) && has(ebx, kDq) && has(ebx, kBw) &&
                     has(ebx, kVl) && (state & kAvx512State) == kAvx512State;
+  std::uint32_t eax1 = 0, ebx1 = 0, ecx1 = 0, edx1 = 0;
+  constexpr int kAvx512Bf16 = 5;
+  features.avx512_bf16 = features.avx512 &&
+                         __get_cpuid_count(7, 1, &eax1, &ebx1, &ecx1, &edx1) != 0 &&
+                         has(eax1, kAvx512Bf16);
   features.amx = features.avx512 && has(edx, kAmxBf16) && has(edx, kAmxTile) &&
                  (state & kTileState) == kTileState && amx_permitted();
   return features;
 }
+#else
+CpuFeatures detect() { return {}; }
 #endif
 
 std::vector<Isa> detect_isas() {
   std::vector<Isa> isas = {Isa::kRef};
-#if defined(__x86_64__)
-  const CpuFeatures features = detect();
+  const CpuFeatures& features = cpu_features();
   if (features.avx2) isas.push_back(Isa::kAvx2);
   if (features.avx512) isas.push_back(Isa::kAvx512);
   if (features.amx) isas.push_back(Isa::kAmx);
-#endif
   return isas;
 }
 
+#if defined(__x86_64__)
+// One product of random values, denormals among them, by the scalar law and by VDPBF16PS.
+bool try_dot() {
+  if (!cpu_features().avx512_bf16) return false;
+  constexpr int kRows = 6, kBlocks = 8, kInputs = kBlocks * kernels::kBlockInputs;
+  const kernels::ScopedFlushDenormals flush;
+  LargeBuffer memory(std::size_t{1} << 18);
+  auto* panel = memory.as<std::uint16_t>();
+  auto* packed = memory.data() + (std::size_t{64} << 10);
+  auto* x = reinterpret_cast<float*>(memory.data() + (std::size_t{128} << 10));
+  std::minstd_rand random;
+  for (std::size_t i = 0; i < kernels::panel_values(kInputs); ++i) {
+    // Exponents from denormal to 2^40, of which one row in four has ordinary ones only.
+    const unsigned exponent = i % 4 == 0 ? 120 + random() % 14 : random() % 168;
+    panel[i] = static_cast<std::uint16_t>((random() & 0x807f) | exponent << 7);
+  }
+  for (int i = 0; i < kRows * kInputs; ++i) {
+    x[i] = kernels::bf16_to_float(
+        static_cast<std::uint16_t>((random() & 0x807f) | (100 + random() % 40) << 7));
+  }
+  const auto product = [&](const kernels::KernelTable& kernels, float* sums) {
+    kernels.pack_rows({x, kInputs, kRows, kInputs, 0,
+                       (kRows + kernels.row_block - 1) / kernels.row_block, packed});
+    kernels.multiply({panel, packed, kRows, kBlocks, 0, kBlocks, sums, nullptr, 0});
+  };
+  alignas(64) float expected[kRows * kernels::kPanelOutputs] = {};
+  alignas(64) float actual[kRows * kernels::kPanelOutputs] = {};
+  product(kernels::ref_kernels(), expected);
+  product(kernels::avx512_bf16_kernels(), actual);
+  return std::memcmp(expected, actual, sizeof(expected)) == 0;
+}
+
+bool dot_follows_the_law() {
+  static const bool follows = try_dot();
+  return follows;
+}
+#endif
+
 }  // namespace
+
+const CpuFeatures& cpu_features() {
+  static const CpuFeatures features = detect();
+  return features;
+}
 
 std::vector<Isa> available_isas() {
   static const std::vector<Isa> isas = detect_isas();
@@ -81,7 +129,7 @@ const kernels::KernelTable& kernels_of(Isa isa) {
       return kernels::avx2_kernels();
     case Isa::kAvx512:
     case Isa::kAmx:
-      return kernels::avx512_kernels();
+      return dot_follows_the_law() ? kernels::avx512_bf16_kernels() : kernels::avx512_kernels();
 #endif
     default:
       return kernels::ref_kernels();

@@ -9,6 +9,15 @@ struct KernelTable;
 
 namespace tutti::device {
 
+// What the processor has and the system enabled.
+struct CpuFeatures {
+  bool avx2 = false;         // with FMA and F16C
+  bool avx512 = false;       // F, BW, DQ, VL
+  bool avx512_bf16 = false;  // VDPBF16PS
+  bool amx = false;          // tiles of bf16; this process was permitted to use them
+};
+const CpuFeatures& cpu_features();
+
 // Only for one of available_isas(). kAvx512 is the AVX512-BF16 table where the processor's
 // VDPBF16PS was seen to follow the law of the sum bit for bit (tried once), else AVX-512 FMA.
 const kernels::KernelTable& kernels_of(Isa isa);

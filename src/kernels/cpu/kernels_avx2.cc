@@ -11,12 +11,19 @@ constexpr int kPanelHalvesAtOnce = 1;
 }  // namespace
 }  // namespace tutti::kernels
 
-#include "kernels/cpu/simd_attention.h"
-#include "kernels/cpu/simd_elementwise.h"
 #include "kernels/cpu/simd_linear.h"
+// The products come before the attention that is made of them.
+#include "kernels/cpu/limit_loop.h"
+#include "kernels/cpu/simd_attention.h"
 #include "kernels/cpu/simd_weights.h"
+#include "kernels/limit_loops.h"
 
 namespace tutti::kernels {
+
+double fma_loop_avx2(long rounds) {
+  const __m256 x = _mm256_set1_ps(0.5f);
+  return run_limit_loop(rounds, x, 8, [x](__m256 sum) { return _mm256_fmadd_ps(sum, x, x); });
+}
 
 const KernelTable& avx2_kernels() {
   static constexpr KernelTable kTable{

@@ -11,12 +11,19 @@ constexpr int kPanelHalvesAtOnce = 2;
 }  // namespace
 }  // namespace tutti::kernels
 
-#include "kernels/cpu/simd_attention.h"
-#include "kernels/cpu/simd_elementwise.h"
 #include "kernels/cpu/simd_linear.h"
+// The products come before the attention that is made of them.
+#include "kernels/cpu/limit_loop.h"
+#include "kernels/cpu/simd_attention.h"
 #include "kernels/cpu/simd_weights.h"
+#include "kernels/limit_loops.h"
 
 namespace tutti::kernels {
+
+double fma_loop_avx512(long rounds) {
+  const __m512 x = _mm512_set1_ps(0.5f);
+  return run_limit_loop(rounds, x, 16, [x](__m512 sum) { return _mm512_fmadd_ps(sum, x, x); });
+}
 
 const KernelTable& avx512_kernels() {
   static constexpr KernelTable kTable{

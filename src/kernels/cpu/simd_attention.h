@@ -1,5 +1,6 @@
 // Attention of a group of query rows over the pages of one key and value head, in the order of
-// ref/ref_kernels.cc. To be included after a vector_*.h.
+// ref/ref_kernels.cc. To be included after a vector_*.h and the products
+// (kRowBlock, packed_bytes, pack_rows, multiply).
 //
 // For each page: scores = q . keys (a product with one panel), online softmax of each row's 32
 // scores, sums = fma(sums, decay, weights . values) (a product with head_dim / 32 panels of one
@@ -8,7 +9,6 @@
 #pragma once
 
 #include "kernels/cpu/simd_elementwise.h"
-#include "kernels/cpu/simd_linear.h"
 #include "kernels/kernel_table.h"
 #include "kernels/kv_page.h"
 

@@ -11,37 +11,12 @@
 // inputs, beside 2 loads of weights, 12 broadcasts and 4 integer operations that widen the weights.
 #pragma once
 
+#include "kernels/cpu/prefetch_stream.h"
 #include "kernels/kernel_table.h"
 #include "kernels/panel.h"
 
 namespace tutti::kernels {
 namespace {
-
-// A cache line into all levels.
-TUTTI_INLINE void prefetch_line(const std::byte* p) {
-  asm volatile("prefetcht0 %0" : : "m"(*reinterpret_cast<const char*>(p)));
-}
-
-// Bytes to fetch ahead, doled out evenly over the blocks of a product.
-struct PrefetchStream {
-  const std::byte* next;
-  std::size_t lines;
-  std::size_t blocks;
-  std::size_t owed = 0;
-
-  PrefetchStream(const PanelProduct& job, std::size_t total_blocks)
-      : next(job.prefetch),
-        lines(job.prefetch == nullptr ? 0 : job.prefetch_bytes / 64),
-        blocks(total_blocks) {}
-
-  // Lines for the block that begins.
-  TUTTI_INLINE std::size_t lines_of_block() {
-    owed += lines;
-    const std::size_t count = owed / blocks;
-    owed -= count * blocks;
-    return count;
-  }
-};
 
 std::size_t packed_bytes(int num_rows, int num_inputs) {
   return static_cast<std::size_t>(num_rows) * num_blocks(num_inputs) * kBlockInputs * sizeof(float);
@@ -119,9 +94,7 @@ void multiply_rows(const PanelProduct& job, const float* x, float* c, PrefetchSt
   constexpr int kHalves = R == 1 ? 2 : kPanelHalvesAtOnce;
   const std::uint16_t* panel = job.panel;
   for (int block = 0; block < job.num_blocks; ++block) {
-    for (std::size_t i = stream.lines_of_block(); i > 0; --i, stream.next += 64) {
-      prefetch_line(stream.next);
-    }
+    stream.fetch_for_block();
     for (int half = 0; half < 2; half += kHalves) {
       add_block<R, kHalves>(x, panel + 32 * half, c + 16 * half);
     }

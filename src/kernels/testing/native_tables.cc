@@ -12,6 +12,9 @@ std::vector<NamedTable> tables_under_test() {
       __builtin_cpu_supports("avx512dq")) {
     tables.push_back({"avx512", &avx512_kernels()});
   }
+  if (__builtin_cpu_supports("avx512bf16")) {
+    tables.push_back({"avx512_bf16", &avx512_bf16_kernels()});
+  }
 #endif
   return tables;
 }

@@ -1,0 +1,13 @@
+// Loops that do nothing but the multiply-adds an instruction set is made of: what a kernel's rate
+// is a share of. Each runs its loop `rounds` times on the calling thread and returns the number of
+// floating-point operations (a multiply-add is two). Only for a machine with the instructions.
+#pragma once
+
+namespace tutti::kernels {
+
+double fma_loop_avx2(long rounds);         // VFMADD on 256-bit registers
+double fma_loop_avx512(long rounds);       // VFMADD on 512-bit registers
+double dot_loop_avx512_bf16(long rounds);  // VDPBF16PS on 512-bit registers
+double tile_loop_amx(long rounds);         // TDPBF16PS
+
+}  // namespace tutti::kernels

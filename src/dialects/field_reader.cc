@@ -9,11 +9,18 @@ namespace {
 // At most this many bytes of a client's own words come back in a message.
 constexpr std::size_t kMaxEchoBytes = 64;
 
+// A client's words for a message or the log: on one line, and cut at a character.
 std::string shortened(std::string_view text) {
-  if (text.size() <= kMaxEchoBytes) return std::string(text);
-  std::size_t end = kMaxEchoBytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return std::string(text.substr(0, end)) + "…";
+  std::size_t end = std::min(text.size(), kMaxEchoBytes);
+  while (end > 0 && end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) {
+    --end;
+  }
+  std::string out(text.substr(0, end));
+  for (char& c : out) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
+  }
+  if (end < text.size()) out += "…";
+  return out;
 }
 
 std::string describe_value(const json::value& value) {

@@ -158,6 +158,10 @@ TEST(FieldReader, LongWordsOfTheClientAreCutAtACharacter) {
   EXPECT_TRUE(parse_json("\"" + status.field() + "\"").ok()) << "not UTF-8";
 }
 
+TEST(FieldReader, WordsOfTheClientStayOnOneLineOfTheLog) {
+  EXPECT_EQ(unknown_field("options", "a\nb\x1b[2J").field(), "options.a?b?[2J");
+}
+
 TEST(FieldReader, UnknownFieldsAreNamedWithTheirPath) {
   int draft = 0;
   const Status status = read_fields<int>(json::object{{"foo", 1}}, {}, "stream_options", draft);

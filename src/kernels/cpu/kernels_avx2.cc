@@ -25,6 +25,26 @@ double fma_loop_avx2(long rounds) {
   return run_limit_loop(rounds, x, 8, [x](__m256 sum) { return _mm256_fmadd_ps(sum, x, x); });
 }
 
+std::uint64_t read_loop_avx2(const std::byte* bytes, std::size_t count) {
+  constexpr std::size_t kAhead = 4096;
+  __m256i sums[4] = {};
+  for (std::size_t i = 0; i < count; i += 256) {
+#pragma GCC unroll 4
+    for (int line = 0; line < 4; ++line) {
+      const std::byte* p = bytes + i + 64 * line;
+      prefetch_line(p + kAhead);
+      const auto* halves = reinterpret_cast<const __m256i*>(p);
+      sums[line] = _mm256_xor_si256(sums[line], _mm256_loadu_si256(halves));
+      sums[line] = _mm256_xor_si256(sums[line], _mm256_loadu_si256(halves + 1));
+    }
+  }
+  const __m256i low = _mm256_xor_si256(sums[0], sums[1]);
+  const __m256i all = _mm256_xor_si256(low, _mm256_xor_si256(sums[2], sums[3]));
+  alignas(32) std::uint64_t words[4];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(words), all);
+  return words[0] ^ words[1] ^ words[2] ^ words[3];
+}
+
 const KernelTable& avx2_kernels() {
   static constexpr KernelTable kTable{
       .row_block = kRowBlock,

@@ -10,12 +10,14 @@ template <typename Register, typename Step>
 double run_limit_loop(long rounds, Register start, int lanes, Step step) {
   constexpr int kChains = 12;
   Register chains[kChains];
-  for (Register& chain : chains) chain = start;
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) chains[i] = start;
   for (long round = 0; round < rounds; ++round) {
 #pragma GCC unroll 12
     for (int i = 0; i < kChains; ++i) {
-      chains[i] = step(chains[i]);
-      asm volatile("" : "+v"(chains[i]));
+      Register next = step(chains[i]);
+      asm volatile("" : "+v"(next));
+      chains[i] = next;
     }
   }
   return 2.0 * kChains * lanes * static_cast<double>(rounds);

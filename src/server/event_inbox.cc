@@ -34,6 +34,7 @@ void EventInbox::close() {
   const std::lock_guard lock(mutex_);
   closed_ = true;
   items_ = {};
+  wake_ = {};
 }
 
 std::shared_ptr<EventReceiver> make_receiver(std::shared_ptr<EventInbox> inbox, int choice) {

@@ -1,16 +1,11 @@
 #include "server/generation.h"
 
 #include <algorithm>
-#include <atomic>
+
+#include "server/sequence_id.h"
 
 namespace tutti::server {
 namespace {
-
-// Unique in this process, over all engines.
-SequenceId next_sequence_id() {
-  static std::atomic<std::uint64_t> last{0};
-  return SequenceId(last.fetch_add(1, std::memory_order_relaxed) + 1);
-}
 
 bool asks_for_tokens(const Request& request) {
   return request.sampling.logprobs || request.return_token_ids;

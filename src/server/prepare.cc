@@ -1,23 +1,14 @@
 #include "server/prepare.h"
 
-#include <sys/random.h>
-
 #include <algorithm>
 
 #include "server/prompt_builder.h"
+#include "server/random.h"
 #include "server/sampling_defaults.h"
 #include "text/tokenizer.h"
 
 namespace tutti::server {
 namespace {
-
-std::uint64_t random_seed() {
-  std::uint64_t seed = 0;
-  if (getrandom(&seed, sizeof(seed), 0) != static_cast<ssize_t>(sizeof(seed))) {
-    seed = static_cast<std::uint64_t>(SteadyClock::now().time_since_epoch().count());
-  }
-  return seed;
-}
 
 Status check_token_fields(const SamplingParams& sampling, int vocab_size) {
   for (const auto& [token, bias] : sampling.logit_bias) {
@@ -123,7 +114,7 @@ Result<PreparedRequest> prepare(Request request, std::shared_ptr<store::LoadedMo
   }
   apply_defaults(defaults, *model, request);
   TUTTI_RETURN_IF_ERROR(check_token_fields(request.sampling, model->vocab_size));
-  if (!request.given.seed) request.sampling.seed = random_seed();
+  if (!request.given.seed) request.sampling.seed = random_bits();
 
   PreparedRequest prepared;
   for (std::size_t i = 0; i < request.prompts.size(); ++i) {

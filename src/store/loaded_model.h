@@ -46,6 +46,7 @@ struct LoadOptions {
 // What the lists and cards of the dialects show.
 struct ModelInfo {
   std::string name;    // canonical, with its tag: "demo:latest"
+  std::string typed;   // as it was asked for on the command line; may be empty
   std::string digest;  // 64 hex digits; a hash of the header and the size, not of all weights,
                        // unless the store knew it
   std::int64_t modified_unix_seconds = 0;

@@ -251,7 +251,8 @@ fs::path default_ollama_root() {
 }
 
 Result<fs::path> find_demo_model() {
-  if (const char* folder = std::getenv("TUTTI_DEMO_MODEL"); folder && *folder) return fs::path(folder);
+  if (const char* folder = std::getenv("TUTTI_DEMO_MODEL"); folder && *folder)
+    return fs::path(folder);
   const fs::path folder = binary_folder();
   const std::vector<fs::path> candidates = {
       folder / ".." / "share" / "tutti" / "models" / "demo",

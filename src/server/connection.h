@@ -1,0 +1,109 @@
+// One connection: reads requests, has them answered, writes the answers, and notices in every phase
+// when the client has gone.
+//
+// A coroutine does one request after the other. While a generation runs, a second one watches the
+// socket for the client's end; a write that makes no progress for write_timeout, or a client that
+// is gone, ends the generation and with it its sequences. What the engine gives while a write waits
+// stays in the generation's inbox as token ids.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_set>
+
+#include "server/api.h"
+#include "server/generation_call.h"
+#include "server/host_guard.h"
+#include "server/readiness.h"
+#include "server/request_reader.h"
+#include "server/server.h"
+#include "server/signal.h"
+
+namespace tutti::server {
+
+class Connection;
+
+// What all connections share. Thread safety: the I/O thread only, but for `state`.
+struct ConnectionContext {
+  const ServerOptions& options;
+  boost::asio::io_context& io;
+  boost::asio::thread_pool& workers;
+  ApiState& state;
+  HostGuard guard;
+  std::shared_ptr<WakeQueue> wakes;
+  Readiness readiness;
+  std::unordered_set<Connection*> connections;
+  bool draining = false;                    // answers end their connections
+  std::function<void()> on_connection_end;  // after a connection left `connections`
+};
+
+// Thread safety: the I/O thread only.
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(boost::asio::ip::tcp::socket socket, ConnectionContext& context);
+  ~Connection();
+
+  void start();
+  // Ends it when no request is being read or answered; `context.draining` ends the others.
+  void close_if_idle();
+  // Ends it now; what it generates is cancelled.
+  void abort();
+
+ private:
+  using Milliseconds = std::chrono::milliseconds;
+  template <typename T>
+  using Awaitable = boost::asio::awaitable<T>;
+
+  Awaitable<void> run();
+  Awaitable<bool> read_request(HttpRequest& request);
+  Awaitable<bool> read_some(bool& begun);
+  Awaitable<bool> refuse(const HttpResponse& error);
+  Awaitable<bool> respond(const HttpRequest& request);
+  Awaitable<bool> send(const HttpRequest& request, HttpResponse response);
+
+  Awaitable<bool> generate(const Route& route, const HttpRequest& request);
+  Awaitable<std::shared_ptr<Result<GenerationCall>>> prepare(Endpoint endpoint,
+                                                             const std::string& body);
+  Awaitable<bool> run_generation(const Route& route, const HttpRequest& request,
+                                 GenerationCall& call);
+  Awaitable<bool> send_whole(const Route& route, const HttpRequest& request, GenerationCall& call,
+                             Generation& generation);
+  Awaitable<bool> send_stream(const Route& route, const HttpRequest& request, GenerationCall& call,
+                              Generation& generation);
+
+  std::string stream_head(const HttpRequest& request, const dialects::ResponseRenderer& renderer,
+                          bool keeps);
+
+  void start_watching();
+  Awaitable<void> stop_watching();
+  Awaitable<void> watch();
+
+  // False when the client is gone, too slow, or the connection was ended.
+  Awaitable<bool> write(std::string_view data);
+  Awaitable<void> linger();
+  bool keeps_alive(const HttpRequest& request) const;
+
+  void arm(Milliseconds timeout);
+  void disarm();
+
+  boost::asio::ip::tcp::socket socket_;
+  ConnectionContext& context_;
+  RequestReader reader_;
+  boost::asio::steady_timer deadline_;
+  std::shared_ptr<Signal> signal_;  // output has come, work is done, or the client is gone
+  bool timed_out_ = false;
+  bool is_idle_ = false;
+  bool ended_ = false;  // by abort() or close_if_idle()
+  bool watching_ = false;
+  bool watcher_runs_ = false;
+  bool disconnected_ = false;
+};
+
+}  // namespace tutti::server

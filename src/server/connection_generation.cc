@@ -1,0 +1,206 @@
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "base/log.h"
+#include "server/connection.h"
+
+namespace tutti::server {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+namespace {
+
+// Above this a body is parsed and tokenised on a worker, so that no other stream waits for it.
+constexpr std::size_t kMaxBytesOnIoThread = 16 << 10;
+// A stream's header goes out with its first output, so that an error before it can still have a
+// status of its own; but not later than this, for clients that wait for the header only so long.
+constexpr auto kHeaderDelay = std::chrono::seconds(10);
+constexpr std::size_t kReadAheadSize = 4 << 10;
+
+// A template of the client's may take a second of work.
+bool needs_worker(Endpoint endpoint, const std::string& body) {
+  return body.size() > kMaxBytesOnIoThread ||
+         (endpoint == Endpoint::kOllamaGenerate && body.find("template") != std::string::npos);
+}
+
+struct PrepareJob {
+  Endpoint endpoint;
+  std::string body;
+  std::shared_ptr<Result<GenerationCall>> result;
+  std::atomic<bool> done{false};
+};
+
+std::shared_ptr<Result<GenerationCall>> share(Result<GenerationCall> result) {
+  return std::make_shared<Result<GenerationCall>>(std::move(result));
+}
+
+}  // namespace
+
+void Connection::start_watching() {
+  watching_ = true;
+  watcher_runs_ = true;
+  disconnected_ = false;
+  asio::co_spawn(
+      context_.io, [self = shared_from_this()] { return self->watch(); }, asio::detached);
+}
+
+asio::awaitable<void> Connection::stop_watching() {
+  watching_ = false;
+  error_code ignored;
+  socket_.cancel(ignored);
+  while (watcher_runs_) co_await signal_->wait();
+}
+
+asio::awaitable<void> Connection::watch() {
+  while (watching_ && reader_.num_buffered() < context_.options.max_pipelined_bytes) {
+    error_code code;
+    co_await socket_.async_wait(tcp::socket::wait_read,
+                                asio::redirect_error(asio::use_awaitable, code));
+    if (!watching_) break;
+    if (code == asio::error::operation_aborted && !ended_ && socket_.is_open()) {
+      if (timed_out_) break;  // of a write, which ends the answer itself
+      continue;
+    }
+    if (!code) {
+      const std::span<char> room = reader_.prepare(kReadAheadSize);
+      const std::size_t num_read = socket_.read_some(asio::buffer(room.data(), room.size()), code);
+      if (!code) reader_.commit(num_read);
+      if (code == asio::error::would_block) continue;
+    }
+    if (code) {
+      disconnected_ = true;
+      error_code ignored;
+      socket_.cancel(ignored);  // a write that waits for this client
+      break;
+    }
+  }
+  watcher_runs_ = false;
+  signal_->notify();
+}
+
+asio::awaitable<bool> Connection::generate(const Route& route, const HttpRequest& request) {
+  start_watching();
+  const auto call = co_await prepare(route.endpoint, request.body);
+  bool keeps = false;
+  if (disconnected_) {
+    // Nobody is there to answer.
+  } else if (!call->ok()) {
+    co_await stop_watching();
+    co_return !disconnected_ && co_await send(request, render_error(route.dialect, call->status()));
+  } else {
+    keeps = co_await run_generation(route, request, **call);
+  }
+  co_await stop_watching();
+  if (!keeps && !disconnected_ && !timed_out_) co_await linger();
+  co_return keeps && !disconnected_;
+}
+
+asio::awaitable<std::shared_ptr<Result<GenerationCall>>> Connection::prepare(
+    Endpoint endpoint, const std::string& body) {
+  const int max_sequences = context_.options.max_sequences_per_request;
+  const ModelRegistry& registry = context_.state.registry;
+  if (!needs_worker(endpoint, body)) {
+    co_return share(prepare_call(endpoint, body, registry, max_sequences));
+  }
+  auto job = std::make_shared<PrepareJob>();
+  job->endpoint = endpoint;
+  job->body = body;
+  asio::post(context_.workers,
+             [job, &registry, max_sequences, wakes = context_.wakes, signal = signal_] {
+               job->result = share(prepare_call(job->endpoint, job->body, registry, max_sequences));
+               job->done = true;
+               wakes->push(signal);
+             });
+  while (!job->done && !disconnected_) co_await signal_->wait();
+  co_return job->done ? job->result : nullptr;
+}
+
+asio::awaitable<bool> Connection::run_generation(const Route& route, const HttpRequest& request,
+                                                 GenerationCall& call) {
+  if (call.load_only) {
+    HttpResponse response;
+    response.body = call.renderer->whole(call.head, {}, complete(call, nullptr));
+    co_return co_await send(request, std::move(response));
+  }
+  auto generation = Generation::start(
+      std::move(call.prepared), [wakes = context_.wakes, signal = signal_] { wakes->push(signal); },
+      call.served.metrics.get(), call.keeps_tokens);
+  if (!generation.ok()) {
+    call.served.metrics->count_request(Outcome::kRejected);
+    co_return co_await send(request, render_error(route.dialect, generation.status(),
+                                                  retry_after_seconds(call.served)));
+  }
+  co_return call.stream ? co_await send_stream(route, request, call, **generation)
+                        : co_await send_whole(route, request, call, **generation);
+}
+
+asio::awaitable<bool> Connection::send_whole(const Route& route, const HttpRequest& request,
+                                             GenerationCall& call, Generation& generation) {
+  std::vector<dialects::OutputDelta> deltas;
+  while (true) {
+    for (auto& delta : generation.take()) deltas.push_back(std::move(delta));
+    if (disconnected_) co_return false;
+    if (generation.finished()) break;
+    co_await signal_->wait();
+  }
+  if (!generation.failure().ok()) {
+    co_return co_await send(request, render_error(route.dialect, generation.failure()));
+  }
+  HttpResponse response;
+  response.body = call.renderer->whole(call.head, deltas, complete(call, &generation));
+  co_return co_await send(request, std::move(response));
+}
+
+asio::awaitable<bool> Connection::send_stream(const Route& route, const HttpRequest& request,
+                                              GenerationCall& call, Generation& generation) {
+  const bool keeps = keeps_alive(request) && !request.is_http_1_0;
+  const TimePoint header_deadline = SteadyClock::now() + kHeaderDelay;
+  bool has_begun = false;
+  while (!disconnected_) {
+    const std::vector<dialects::OutputDelta> deltas = generation.take();
+    const bool finished = generation.finished();
+    const bool failed = !generation.failure().ok();
+    if (failed && !has_begun) {
+      co_return co_await send(request, render_error(route.dialect, generation.failure()));
+    }
+    std::string body, out;
+    if (!has_begun && (!deltas.empty() || finished || SteadyClock::now() >= header_deadline)) {
+      has_begun = true;
+      out = stream_head(request, *call.renderer, keeps);
+      body = call.renderer->begin(call.head);
+    }
+    for (const auto& delta : deltas) body += call.renderer->delta(delta);
+    if (failed) {
+      body += call.renderer->error(generation.failure());
+    } else if (finished) {
+      body += call.renderer->end(complete(call, &generation));
+    }
+    out += request.is_http_1_0 ? body : format_chunk(body);
+    if (finished && !request.is_http_1_0) out += kLastChunk;
+    if (!co_await write(out)) co_return false;
+    if (finished) co_return keeps;
+    co_await signal_->wait_until(has_begun ? TimePoint::max() : header_deadline);
+  }
+  co_return false;
+}
+
+std::string Connection::stream_head(const HttpRequest& request,
+                                    const dialects::ResponseRenderer& renderer, bool keeps) {
+  HttpResponse response;
+  response.content_type = renderer.stream_content_type();
+  response.headers = cors_headers(request);
+  response.headers.emplace_back("Cache-Control", "no-cache");
+  response.headers.emplace_back("X-Accel-Buffering", "no");
+  context_.state.counters.count_response(200);
+  log::debug("{} {} 200, a stream", request.method, request.path);
+  return format_response_head(
+      response, request, request.is_http_1_0 ? BodyFraming::kUntilClose : BodyFraming::kChunked,
+      keeps);
+}
+
+}  // namespace tutti::server

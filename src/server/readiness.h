@@ -1,0 +1,40 @@
+// Whether a request would be answered now: all models are loaded, and each has generated a token
+// in the last seconds or does so when asked.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <memory>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "server/model_registry.h"
+#include "server/signal.h"
+
+namespace tutti::server {
+
+// Thread safety: the I/O thread only.
+class Readiness {
+ public:
+  Readiness(boost::asio::io_context& io, const ModelRegistry& registry,
+            std::shared_ptr<WakeQueue> wakes)
+      : io_(io), registry_(registry), wakes_(std::move(wakes)) {}
+
+  // Ok, or kUnavailable with the reason. A probe is one sequence of one token for each idle model;
+  // its result serves everybody who asks within the next seconds, and callers share one that runs.
+  boost::asio::awaitable<Status> check();
+
+ private:
+  boost::asio::awaitable<Status> probe_all(std::vector<ServedModel> models);
+  boost::asio::awaitable<Status> probe(const store::LoadedModel& model);
+
+  boost::asio::io_context& io_;
+  const ModelRegistry& registry_;
+  std::shared_ptr<WakeQueue> wakes_;
+  TimePoint probed_{};
+  Status result_;
+  bool probing_ = false;
+  std::vector<std::shared_ptr<Signal>> waiting_;
+};
+
+}  // namespace tutti::server

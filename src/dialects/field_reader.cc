@@ -214,11 +214,11 @@ Status refuse_unless(const FieldInput& input, std::string_view off) {
 }
 
 std::string field_path(std::string_view path, std::string_view name) {
-  return path.empty() ? std::string(name) : fmt::format("{}.{}", path, name);
+  return path.empty() ? shortened(name) : fmt::format("{}.{}", path, shortened(name));
 }
 
 Status unknown_field(std::string_view path, std::string_view name) {
-  const std::string full = field_path(path, shortened(name));
+  const std::string full = field_path(path, name);
   return invalid_argument(full, "Unrecognized request argument supplied: " + full);
 }
 

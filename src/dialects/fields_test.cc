@@ -8,6 +8,7 @@
 #include "dialects/field_reader.h"
 #include "dialects/ollama_fields.h"
 #include "dialects/openai_fields.h"
+#include "dialects/utf8.h"
 
 namespace tutti::dialects {
 namespace {
@@ -160,6 +161,18 @@ TEST(FieldReader, LongWordsOfTheClientAreCutAtACharacter) {
 
 TEST(FieldReader, WordsOfTheClientStayOnOneLineOfTheLog) {
   EXPECT_EQ(unknown_field("options", "a\nb\x1b[2J").field(), "options.a?b?[2J");
+}
+
+TEST(Utf8, IllFormedBytesAreReplaced) {
+  EXPECT_EQ(well_formed_utf8("aé€😀"), "aé€😀");
+  EXPECT_EQ(well_formed_utf8(std::string("\0b", 2)), std::string("\0b", 2));
+  const std::string kReplacement = "\uFFFD";
+  // Cut short; overlong; a surrogate; beyond U+10FFFF; a lone continuation.
+  EXPECT_EQ(well_formed_utf8("x\xE2\x82"), "x" + kReplacement + kReplacement);
+  EXPECT_EQ(well_formed_utf8("\xC0\x80"), kReplacement + kReplacement);
+  EXPECT_EQ(well_formed_utf8("\xED\xA0\x80"), kReplacement + kReplacement + kReplacement);
+  EXPECT_EQ(well_formed_utf8("\xF4\x90\x80\x80").size(), 4 * kReplacement.size());
+  EXPECT_EQ(well_formed_utf8("\x80z"), kReplacement + "z");
 }
 
 TEST(FieldReader, UnknownFieldsAreNamedWithTheirPath) {

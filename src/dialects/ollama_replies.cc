@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "dialects/ollama.h"
+#include "dialects/utf8.h"
 
 namespace tutti::dialects::ollama {
 namespace {
@@ -58,7 +59,8 @@ HttpError render_error(const Status& status) {
   const ErrorRow* row = std::find_if(std::begin(kErrors), std::end(kErrors) - 1,
                                      [&](const ErrorRow& r) { return r.kind == status.kind(); });
   json::object body;
-  body["error"] = row->message != nullptr ? std::string(row->message) : status.message();
+  body["error"] =
+      row->message != nullptr ? std::string(row->message) : well_formed_utf8(status.message());
   HttpError error;
   error.status = row->http_status;
   error.body = json::serialize(body);

@@ -2,6 +2,7 @@
 
 #include "base/json.h"
 #include "dialects/openai.h"
+#include "dialects/utf8.h"
 
 namespace tutti::dialects::openai {
 namespace {
@@ -49,9 +50,11 @@ json::object model_json(const ModelCard& model) {
 HttpError render_error(const Status& status) {
   const ErrorRow& row = row_of(status.kind());
   json::object error;
-  error["message"] = row.message != nullptr ? std::string(row.message) : status.message();
+  error["message"] =
+      row.message != nullptr ? std::string(row.message) : well_formed_utf8(status.message());
   error["type"] = row.type;
-  error["param"] = status.field().empty() ? json::value(nullptr) : json::value(status.field());
+  error["param"] =
+      status.field().empty() ? json::value(nullptr) : json::value(well_formed_utf8(status.field()));
   error["code"] = row.code == nullptr ? json::value(nullptr) : json::value(row.code);
   return {row.http_status, json::serialize(json::object{{"error", std::move(error)}})};
 }

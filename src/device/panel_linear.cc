@@ -22,7 +22,7 @@ constexpr int kMaxRows = 512;
 // the first-level cache, beside a row block's activations.
 constexpr int kChunkBlocks = 8;
 // How far ahead of its reads a kernel of few rows fetches. Near enough to stay in the first level.
-constexpr std::size_t kPrefetchDistance = 4096;
+constexpr std::size_t kPrefetchDistance = 2048;
 // Activations that one thread packs sooner than two can be woken.
 constexpr std::size_t kSmallPack = 16384;
 

@@ -8,7 +8,7 @@
 namespace tutti::text {
 
 class Tokenizer;
-class TokenDecoder;
+class DecoderStages;
 
 // What push() and finish() return, put together, equals Tokenizer::decode of all the ids. Never
 // half a UTF-8 character: what may still change is held back.
@@ -26,7 +26,9 @@ class IncrementalDetokenizer {
   std::string finish();
 
  private:
-  std::unique_ptr<TokenDecoder> decoder_;
+  const Tokenizer* tokenizer_;
+  bool skip_special_tokens_;
+  std::unique_ptr<DecoderStages> stages_;
 };
 
 }  // namespace tutti::text

@@ -26,7 +26,8 @@ struct PairEncoding {
   std::vector<int> type_ids;
 };
 
-class TokenDecoder;
+class DecoderPlan;
+class Vocabulary;
 
 // Thread safety: immutable after construction, every member may be called from any thread.
 class Tokenizer {
@@ -70,8 +71,9 @@ class Tokenizer {
   bool adds_bos() const;
   bool adds_eos() const;
 
-  // A fresh decoder of this vocabulary for one stream; see text/token_decoder.h.
-  TokenDecoder make_decoder(bool skip_special_tokens) const;
+  // For IncrementalDetokenizer.
+  const Vocabulary& vocabulary() const;
+  const DecoderPlan& decoder_plan() const;
 
  private:
   struct Parts;

@@ -6,6 +6,7 @@
 #include <boost/json.hpp>
 #include <cmath>
 
+#include "formats/display.h"
 #include "formats/model_source.h"
 #include "model/bounds.h"
 
@@ -56,7 +57,8 @@ Status check_head(const boost::json::object& config) {
   for (const std::string_view ending : {"ForCausalLM", "ForConditionalGeneration", "LMHeadModel"}) {
     if (name.ends_with(ending)) return {};
   }
-  return unsupported(fmt::format("config.json: architecture {} does not generate text", name));
+  return unsupported(
+      fmt::format("config.json: architecture {} does not generate text", formats::display(name)));
 }
 
 Result<const Architecture*> find_family(const boost::json::object& root, const ConfigReader& text) {
@@ -66,7 +68,7 @@ Result<const Architecture*> find_family(const boost::json::object& root, const C
     return unsupported(
         fmt::format("{} is '{}', an architecture that is not supported (these are: "
                     "{})",
-                    text.where("model_type"), model_type, known_model_types()));
+                    text.where("model_type"), formats::display(model_type), known_model_types()));
   }
   TUTTI_RETURN_IF_ERROR(check_head(root));
   return architecture;
@@ -83,7 +85,7 @@ Status check_settings(const ConfigReader& root, const ConfigReader& text) {
   TUTTI_ASSIGN_OR_RETURN(const std::string activation, text.text("hidden_act"));
   if (activation != "silu" && activation != "swish") {
     return unsupported(fmt::format("{} is '{}', only 'silu' is supported for this architecture",
-                                   text.where("hidden_act"), activation));
+                                   text.where("hidden_act"), formats::display(activation)));
   }
   return {};
 }
@@ -174,7 +176,7 @@ Result<ModelDescription> describe_config(const formats::ModelSource& source) {
   TUTTI_RETURN_IF_ERROR(read_multipliers(text, description));
   TUTTI_ASSIGN_OR_RETURN(
       description.rms_norm_epsilon,
-      text.number_or("rms_norm_eps", architecture->rms_norm_epsilon, kEpsilonRange));
+      text.finite_number_or("rms_norm_eps", architecture->rms_norm_epsilon, kEpsilonRange));
   const ConfigReader& tied = text.has("tie_word_embeddings") ? text : root;
   TUTTI_ASSIGN_OR_RETURN(description.tied_embeddings,
                          tied.boolean_or("tie_word_embeddings", architecture->tied_embeddings));

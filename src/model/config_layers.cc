@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "formats/display.h"
 #include "model/bounds.h"
 #include "model/config_description.h"
 #include "model/rope.h"
@@ -107,9 +108,10 @@ Result<RopeDescription> read_rope(const ConfigReader& config, const ConfigReader
                                   const Architecture& architecture,
                                   const ModelDescription& description) {
   RopeDescription result;
-  const ConfigReader& base = rope.has("rope_theta") ? rope : config;
-  TUTTI_ASSIGN_OR_RETURN(result.base,
-                         base.number_or("rope_theta", architecture.rope_base, kRopeBaseRange));
+  const bool own_base = rope.has("rope_theta") || rope.is_null("rope_theta");
+  const ConfigReader& base = own_base ? rope : config;
+  TUTTI_ASSIGN_OR_RETURN(
+      result.base, base.finite_number_or("rope_theta", architecture.rope_base, kRopeBaseRange));
   const ConfigReader& partial = rope.has("partial_rotary_factor") ? rope : config;
   TUTTI_ASSIGN_OR_RETURN(const double share,
                          partial.number_or("partial_rotary_factor", 1, {0.001, 1}));
@@ -130,8 +132,8 @@ Result<RopeDescription> read_rope(const ConfigReader& config, const ConfigReader
   } else if (type == "dynamic" && rope.has("alpha")) {
     status = read_fixed_alpha(rope, result);
   } else if (type != "default") {
-    status = unsupported(
-        fmt::format("{} is '{}', a scaling that is not supported", rope.where("rope_type"), type));
+    status = unsupported(fmt::format("{} is '{}', a scaling that is not supported",
+                                     rope.where("rope_type"), formats::display(type)));
   }
   if (!status.ok()) return status;
   return result;
@@ -248,7 +250,7 @@ Status read_windows(const ConfigReader& config, const Architecture& architecture
   for (std::size_t i = 0; i < description.layers.size(); ++i) {
     if (!types.empty() && types[i] != kSliding && types[i] != kFull) {
       return unsupported(fmt::format("{} has '{}', which is not supported",
-                                     config.where("layer_types"), types[i]));
+                                     config.where("layer_types"), formats::display(types[i])));
     }
     bool slides = !types.empty() && types[i] == kSliding;
     if (types.empty()) {

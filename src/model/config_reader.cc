@@ -116,6 +116,12 @@ Result<double> ConfigReader::number_or(std::string_view key, double otherwise,
   return has(key) ? number(key, range) : Result<double>(otherwise);
 }
 
+Result<double> ConfigReader::finite_number_or(std::string_view key, double otherwise,
+                                              NumberRange range) const {
+  if (is_null(key)) return corrupt(where(key) + " is not a finite number");
+  return number_or(key, otherwise, range);
+}
+
 Result<bool> ConfigReader::boolean_or(std::string_view key, bool otherwise) const {
   const json::value* value = find(key);
   if (value == nullptr) return otherwise;

@@ -47,6 +47,8 @@ class ConfigReader {
   Result<int> integer_or(std::string_view key, int otherwise, IntegerRange range) const;
   Result<double> number(std::string_view key, NumberRange range) const;
   Result<double> number_or(std::string_view key, double otherwise, NumberRange range) const;
+  // The same, but null, as which NaN and infinity are read (formats/config_json.cc), is refused.
+  Result<double> finite_number_or(std::string_view key, double otherwise, NumberRange range) const;
   Result<bool> boolean_or(std::string_view key, bool otherwise) const;
   Result<std::string> text(std::string_view key) const;
   // One integer, or a list of them; empty when there is no value.

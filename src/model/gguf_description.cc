@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "formats/display.h"
 #include "formats/model_source.h"
 #include "model/bounds.h"
 #include "model/gguf_reader.h"
@@ -27,7 +28,7 @@ Result<const Architecture*> find_family(const formats::GgufFile& file) {
   if (architecture != nullptr) return architecture;
   return unsupported(
       fmt::format("{}: general.architecture is '{}', which is not supported (these are: {})",
-                  file.name(), name, known_gguf_names()));
+                  file.name(), formats::display(name), known_gguf_names()));
 }
 
 Status check_settings(const GgufReader& reader) {

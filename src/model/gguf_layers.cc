@@ -1,6 +1,7 @@
 // Rotary embeddings and sliding windows from GGUF metadata.
 #include <fmt/format.h>
 
+#include "formats/display.h"
 #include "formats/model_source.h"
 #include "model/bounds.h"
 #include "model/gguf_description.h"
@@ -84,7 +85,7 @@ Status read_scaling(const GgufReader& reader, const formats::ModelSource& source
   if (type == "yarn") return read_yarn(reader, rope);
   if (type != "linear") {
     return unsupported(fmt::format("{} is '{}', a scaling that is not supported",
-                                   reader.where("rope.scaling.type"), type));
+                                   reader.where("rope.scaling.type"), formats::display(type)));
   }
   const char* key = reader.has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
   rope.scaling = RopeScaling::kLinear;

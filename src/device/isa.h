@@ -18,8 +18,9 @@ struct CpuFeatures {
 };
 const CpuFeatures& cpu_features();
 
-// Only for one of available_isas(). kAvx512 is the AVX512-BF16 table where the processor's
-// VDPBF16PS was seen to follow the law of the sum bit for bit (tried once), else AVX-512 FMA.
+// Only for one of available_isas(). kAvx512 is the AVX512-BF16 table and kAmx the AMX table where
+// that was seen, on this processor, to follow the law of the sum bit for bit; else the next
+// simpler.
 const kernels::KernelTable& kernels_of(Isa isa);
 
 }  // namespace tutti::device

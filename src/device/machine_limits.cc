@@ -91,6 +91,7 @@ MachineLimits measure_machine_limits(ThreadPool& pool) {
   if (features.avx512_bf16) {
     limits.avx512_bf16_dot_gigaflops = gigaflops(pool, kernels::dot_loop_avx512_bf16);
   }
+  if (features.amx) limits.amx_bf16_gigaflops = gigaflops(pool, kernels::tile_loop_amx);
 #endif
   return limits;
 }

@@ -20,10 +20,12 @@ constexpr int kPanelHalvesAtOnce = 2;
 
 namespace tutti::kernels {
 
+#if !defined(TUTTI_EMULATED)
 double fma_loop_avx512(long rounds) {
   const __m512 x = _mm512_set1_ps(0.5f);
   return run_limit_loop(rounds, x, 16, [x](__m512 sum) { return _mm512_fmadd_ps(sum, x, x); });
 }
+#endif
 
 const KernelTable& avx512_kernels() {
   static constexpr KernelTable kTable{

@@ -1,4 +1,5 @@
 // The loop of limit_loops.h for registers of one type; its own copy in every file that includes it.
+// Only for real registers: not part of the emulated build.
 #pragma once
 
 namespace tutti::kernels {

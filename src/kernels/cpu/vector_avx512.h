@@ -92,7 +92,7 @@ TUTTI_INLINE Vector rounded(Vector x) {
   const __m512i bias = _mm512_add_epi32(last, _mm512_set1_epi32(0x7fff));
   const __m512i magnitude = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffffff));
   const __mmask16 is_nan = _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f800000));
-  const __mmask16 is_denormal = _mm512_cmplt_epi32_mask(magnitude, _mm512_set1_epi32(0x00800000));
+  const __mmask16 is_denormal = _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(0x00800000), magnitude);
   __m512i result = _mm512_add_epi32(bits, bias);
   result = _mm512_mask_or_epi32(result, is_nan, bits, _mm512_set1_epi32(0x00400000));
   result = _mm512_mask_and_epi32(result, is_denormal, bits,

@@ -1,0 +1,74 @@
+// SIMDe's AVX-512 under the compiler's names, and what version 0.7.4 of it lacks.
+#pragma once
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+#include <simde/x86/f16c.h>
+#include <simde/x86/fma.h>
+
+namespace tutti::kernels {
+namespace {
+
+using Emulated512 = simde__m512;
+using Emulated512i = simde__m512i;
+
+inline Emulated512i emulated_cvtps_epi32(Emulated512 x) {
+  const simde__m512_private from = simde__m512_to_private(x);
+  simde__m512i_private to;
+  for (int i = 0; i < 2; ++i) to.m256i[i] = simde_mm256_cvtps_epi32(from.m256[i]);
+  return simde__m512i_from_private(to);
+}
+inline Emulated512 emulated_cvtepi32_ps(Emulated512i x) {
+  const simde__m512i_private from = simde__m512i_to_private(x);
+  simde__m512_private to;
+  for (int i = 0; i < 2; ++i) to.m256[i] = simde_mm256_cvtepi32_ps(from.m256i[i]);
+  return simde__m512_from_private(to);
+}
+inline Emulated512i emulated_cvtepi8_epi32(__m128i x) {
+  simde__m512i_private to;
+  to.m256i[0] = _mm256_cvtepi8_epi32(x);
+  to.m256i[1] = _mm256_cvtepi8_epi32(_mm_srli_si128(x, 8));
+  return simde__m512i_from_private(to);
+}
+inline Emulated512i emulated_cvtepu16_epi32(__m256i x) {
+  simde__m512i_private to;
+  to.m256i[0] = _mm256_cvtepu16_epi32(_mm256_castsi256_si128(x));
+  to.m256i[1] = _mm256_cvtepu16_epi32(_mm256_extracti128_si256(x, 1));
+  return simde__m512i_from_private(to);
+}
+inline Emulated512 emulated_cvtph_ps(__m256i x) {
+  simde__m512_private to;
+  to.m256[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(x));
+  to.m256[1] = _mm256_cvtph_ps(_mm256_extracti128_si256(x, 1));
+  return simde__m512_from_private(to);
+}
+// The lower halves of the lanes.
+inline __m256i emulated_cvtepi32_epi16(Emulated512i x) {
+  const simde__m512i_private from = simde__m512i_to_private(x);
+  alignas(32) unsigned short halves[16];
+  for (int i = 0; i < 16; ++i) halves[i] = static_cast<unsigned short>(from.u32[i]);
+  return _mm256_load_si256(reinterpret_cast<const __m256i*>(halves));
+}
+inline Emulated512 emulated_maskz_loadu_ps(unsigned mask, const float* p) {
+  simde__m512_private to;
+  for (int i = 0; i < 16; ++i) to.f32[i] = (mask >> i & 1u) != 0 ? p[i] : 0.0f;
+  return simde__m512_from_private(to);
+}
+inline void emulated_mask_storeu_ps(float* p, unsigned mask, Emulated512 x) {
+  const simde__m512_private from = simde__m512_to_private(x);
+  for (int i = 0; i < 16; ++i) {
+    if ((mask >> i & 1u) != 0) p[i] = from.f32[i];
+  }
+}
+
+#define _mm512_cvtps_epi32 emulated_cvtps_epi32
+#define _mm512_cvtepi32_ps emulated_cvtepi32_ps
+#define _mm512_cvtepi8_epi32 emulated_cvtepi8_epi32
+#define _mm512_cvtepu16_epi32 emulated_cvtepu16_epi32
+#define _mm512_cvtph_ps emulated_cvtph_ps
+#define _mm512_cvtepi32_epi16 emulated_cvtepi32_epi16
+#define _mm512_maskz_loadu_ps emulated_maskz_loadu_ps
+#define _mm512_mask_storeu_ps emulated_mask_storeu_ps
+
+}  // namespace
+}  // namespace tutti::kernels

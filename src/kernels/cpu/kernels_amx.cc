@@ -1,0 +1,192 @@
+// The bf16 class by AMX: one TDPBF16PS is one step of the law for 16 rows and 16 outputs.
+//
+// Packed rows: for each block of R = 16 rows (the last may have fewer), [inputs / 32][R][32] bf16,
+// so a tile of activations is R x 64 bytes without a gap. A block of a panel holds two tiles of
+// weights side by side, rows 128 bytes apart. Two row blocks share them: 2 x 2 tiles of sums take
+// 4 loads and 4 multiplications a block of inputs.
+//
+// Bound: one multiplication in 16 cycles; for few rows the read of the weights.
+//
+// Compiled with flags of its own: nothing here may have external linkage but the table.
+#include "kernels/cpu/amx_tile.h"
+#include "kernels/cpu/vector_avx512.h"
+// Prefetching needs the vocabulary above.
+#include "kernels/cpu/prefetch_stream.h"
+#include "kernels/limit_loops.h"
+#include "kernels/panel.h"
+
+namespace tutti::kernels {
+namespace {
+
+constexpr int kRowBlock = kTileRows;
+constexpr int kSumRowBytes = kPanelOutputs * static_cast<int>(sizeof(float));
+constexpr int kPanelRowBytes = 2 * kTileRowBytes;
+
+// Tiles 0..3: sums of two row blocks and two halves of the outputs; 4, 5: activations; 6, 7:
+// weights.
+void configure_tiles(int first_rows, int second_rows) {
+  TileConfig config;
+  for (int tile = 0; tile < 8; ++tile) {
+    config.row_bytes[tile] = kTileRowBytes;
+    config.rows[tile] = kTileRows;
+  }
+  // Tiles without rows may not be configured; the kernel of one row block leaves them alone.
+  const int second = second_rows > 0 ? second_rows : kTileRows;
+  config.rows[0] = config.rows[1] = config.rows[4] = static_cast<std::uint8_t>(first_rows);
+  config.rows[2] = config.rows[3] = config.rows[5] = static_cast<std::uint8_t>(second);
+  _tile_loadconfig(&config);
+}
+
+std::size_t packed_bytes(int num_rows, int num_inputs) {
+  return static_cast<std::size_t>(num_rows) * num_blocks(num_inputs) * kBlockInputs *
+         sizeof(std::uint16_t);
+}
+
+void pack_rows(const PackRows& job) {
+  const int blocks = num_blocks(job.num_inputs);
+  for (int row_block = job.first_row_block; row_block < job.last_row_block; ++row_block) {
+    const int first_row = row_block * kRowBlock;
+    const int left = job.num_rows - first_row;
+    const int rows = left < kRowBlock ? left : kRowBlock;
+    auto* packed = static_cast<std::uint16_t*>(job.packed) +
+                   static_cast<std::ptrdiff_t>(first_row) * blocks * kBlockInputs;
+    for (int row = 0; row < rows; ++row) {
+      const float* x = job.x + (first_row + row) * job.row_stride;
+      for (int k = 0; k < blocks * kBlockInputs; k += 16) {
+        const int count = job.num_inputs - k;
+        const Vector values = count >= 16 ? load(x + k) : load_first(x + k, count < 0 ? 0 : count);
+        const std::ptrdiff_t tile_row = static_cast<std::ptrdiff_t>(k / kBlockInputs) * rows + row;
+        store_bf16(packed + tile_row * kBlockInputs + k % kBlockInputs, rounded(values));
+      }
+    }
+  }
+}
+
+// Row blocks at `x` (and `next`) against the panel; sums at c, 16 rows further for the second.
+void multiply_one(const PanelProduct& job, const std::uint16_t* x, int rows, float* c,
+                  PrefetchStream& stream) {
+  _tile_loadd(0, c, kSumRowBytes);
+  _tile_loadd(1, c + 16, kSumRowBytes);
+  const std::uint16_t* panel = job.panel;
+  for (int block = 0; block < job.num_blocks; ++block) {
+    stream.fetch_for_block();
+    _tile_loadd(4, x, kTileRowBytes);
+    _tile_loadd(6, panel, kPanelRowBytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, panel + 32, kPanelRowBytes);
+    _tile_dpbf16ps(1, 4, 7);
+    x += rows * kBlockInputs;
+    panel += kPanelBlockValues;
+  }
+  _tile_stored(0, c, kSumRowBytes);
+  _tile_stored(1, c + 16, kSumRowBytes);
+}
+
+struct TwoRowBlocks {
+  const std::uint16_t* first;   // 16 rows
+  const std::uint16_t* second;  // second_rows
+  int second_rows;
+};
+void multiply_two(const PanelProduct& job, TwoRowBlocks x, float* c, PrefetchStream& stream) {
+  float* second_c = c + kTileRows * kPanelOutputs;
+  _tile_loadd(0, c, kSumRowBytes);
+  _tile_loadd(1, c + 16, kSumRowBytes);
+  _tile_loadd(2, second_c, kSumRowBytes);
+  _tile_loadd(3, second_c + 16, kSumRowBytes);
+  const std::uint16_t* panel = job.panel;
+  for (int block = 0; block < job.num_blocks; ++block) {
+    stream.fetch_for_block();
+    _tile_loadd(4, x.first, kTileRowBytes);
+    _tile_loadd(6, panel, kPanelRowBytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, panel + 32, kPanelRowBytes);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, x.second, kTileRowBytes);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+    x.first += kTileRows * kBlockInputs;
+    x.second += x.second_rows * kBlockInputs;
+    panel += kPanelBlockValues;
+  }
+  _tile_stored(0, c, kSumRowBytes);
+  _tile_stored(1, c + 16, kSumRowBytes);
+  _tile_stored(2, second_c, kSumRowBytes);
+  _tile_stored(3, second_c + 16, kSumRowBytes);
+}
+
+void multiply(const PanelProduct& job) {
+  constexpr int kPair = 2 * kTileRows;
+  const int pairs = (job.num_rows + kPair - 1) / kPair;
+  PrefetchStream stream(job, static_cast<std::size_t>(pairs) * job.num_blocks);
+  const std::ptrdiff_t row_values = static_cast<std::ptrdiff_t>(job.total_blocks) * kBlockInputs;
+  // Where the wanted blocks of the row block at `row`, of `rows` rows, begin.
+  const auto packed_at = [&](int row, int rows) {
+    return static_cast<const std::uint16_t*>(job.packed) + row * row_values +
+           static_cast<std::ptrdiff_t>(job.first_block) * rows * kBlockInputs;
+  };
+  int configured_first = 0, configured_second = 0;
+  for (int row = 0; row < job.num_rows; row += kPair) {
+    const int left = job.num_rows - row;
+    const int first = left < kTileRows ? left : kTileRows;
+    const int second = left < kPair ? left - first : kTileRows;
+    if (first != configured_first || second != configured_second) {
+      configure_tiles(first, second);
+      configured_first = first;
+      configured_second = second;
+    }
+    float* c = job.c + static_cast<std::ptrdiff_t>(row) * kPanelOutputs;
+    if (second == 0) {
+      multiply_one(job, packed_at(row, first), first, c, stream);
+    } else {
+      const TwoRowBlocks x{packed_at(row, first), packed_at(row + kTileRows, second), second};
+      multiply_two(job, x, c, stream);
+    }
+  }
+  _tile_release();
+}
+
+}  // namespace
+}  // namespace tutti::kernels
+
+#include "kernels/cpu/simd_attention.h"
+#include "kernels/cpu/simd_weights.h"
+
+namespace tutti::kernels {
+
+double tile_loop_amx(long rounds) {
+  configure_tiles(kTileRows, kTileRows);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+  _tile_zero(6);
+  _tile_zero(7);
+  for (long round = 0; round < rounds; ++round) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_release();
+  return 2.0 * 4 * kTileRows * kTileRows * kBlockInputs * static_cast<double>(rounds);
+}
+
+const KernelTable& amx_kernels() {
+  static constexpr KernelTable kTable{
+      .row_block = kRowBlock,
+      .packed_bytes = packed_bytes,
+      .pack_rows = pack_rows,
+      .multiply = multiply,
+      .weights_to_panel = weights_to_panel,
+      .attention = attention,
+      .rms_norm = rms_norm,
+      .rope = rope,
+      .silu_mul = silu_mul,
+      .add_scaled = add_scaled,
+  };
+  return kTable;
+}
+
+}  // namespace tutti::kernels

@@ -4,6 +4,7 @@
 
 #include <boost/json.hpp>
 
+#include "base/check.h"
 #include "base/json.h"
 #include "dialects/logprobs.h"
 #include "dialects/openai.h"
@@ -66,8 +67,7 @@ class Renderer final : public ResponseRenderer {
   }
 
   std::string delta(const OutputDelta& delta) override {
-    TUTTI_CHECK(delta.choice >= 0 && delta.choice < options_.num_choices)
-        << "choice " << delta.choice << " of " << options_.num_choices;
+    check_choice(delta);
     usage_.completion_tokens += delta.num_tokens;
     std::string out;
     if (!delta.text.empty() || !delta.tokens.empty()) {
@@ -106,7 +106,8 @@ class Renderer final : public ResponseRenderer {
     head_ = head;
     std::vector<WholeChoice> choices(static_cast<std::size_t>(options_.num_choices));
     for (const OutputDelta& delta : deltas) {
-      WholeChoice& choice = choices.at(static_cast<std::size_t>(delta.choice));
+      check_choice(delta);
+      WholeChoice& choice = choices[static_cast<std::size_t>(delta.choice)];
       choice.text += delta.text;
       choice.tokens.insert(choice.tokens.end(), delta.tokens.begin(), delta.tokens.end());
       if (!delta.finish_reason) continue;
@@ -132,6 +133,11 @@ class Renderer final : public ResponseRenderer {
   bool is_chat() const { return options_.kind == RenderOptions::Kind::kChat; }
   const char* chunk_object_name() const {
     return is_chat() ? "chat.completion.chunk" : "text_completion";
+  }
+
+  void check_choice(const OutputDelta& delta) const {
+    TUTTI_CHECK(delta.choice >= 0 && delta.choice < options_.num_choices)
+        << "choice " << delta.choice << " of " << options_.num_choices;
   }
 
   json::object head_json(const char* object) const {

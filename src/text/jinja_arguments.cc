@@ -103,6 +103,32 @@ Value AttributeGetter::operator()(const Value& value) const {
   return result;
 }
 
+Text escape_text(Budget& budget, const Text& text) {
+  if (text.is_markup()) return text;
+  const Text escaped = map_text(budget, text, [](std::string& out, char32_t value) {
+    switch (value) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        append_utf8(out, value);
+    }
+  });
+  return escaped.with_markup(true);
+}
+
 Text lower_text(Budget& budget, const Text& text) { return map_text(budget, text, append_lower); }
 
 Text upper_text(Budget& budget, const Text& text) { return map_text(budget, text, append_upper); }
@@ -133,7 +159,7 @@ Text replace_text(Budget& budget, const Text& text, const Text& old, const Text&
     position += code_point_at(view, position).length;
   }
   out.append_range(text, copied, view.size());
-  return out.finish();
+  return out.finish().with_markup(text.is_markup());
 }
 
 std::vector<Text> split_lines(Budget& budget, const Text& text, bool keep_ends) {
@@ -163,7 +189,7 @@ Text pad_text(Budget& budget, const Text& text, std::size_t left, std::size_t ri
   for (std::size_t i = 0; i < left; ++i) out.append(fill);
   out.append(text);
   for (std::size_t i = 0; i < right; ++i) out.append(fill);
-  return out.finish();
+  return out.finish().with_markup(text.is_markup());
 }
 
 }  // namespace tutti::text::jinja

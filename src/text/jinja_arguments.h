@@ -58,6 +58,8 @@ class AttributeGetter {
 template <typename Map>
 Text map_text(Budget& budget, const Text& text, Map append_mapped);
 
+// Markup of the text with & < > " ' escaped; markup stays as it is.
+Text escape_text(Budget& budget, const Text& text);
 Text lower_text(Budget& budget, const Text& text);
 Text upper_text(Budget& budget, const Text& text);
 Text capitalise_text(Budget& budget, const Text& text);

@@ -35,9 +35,8 @@ Value insert(Machine& machine, const Value& self, const Arguments& arguments) {
   index = std::clamp<Integer>(index, 0, size);
   const Value inserted = parameters.require(1);
   machine.budget().spend(static_cast<std::int64_t>(size - index) / 4);
-  machine.heap().append(self.as_sequence(), Value());
-  items.pop_back();
-  items.insert(items.begin() + static_cast<std::ptrdiff_t>(index), inserted);
+  machine.heap().append(self.as_sequence(), inserted);
+  std::rotate(items.begin() + static_cast<std::ptrdiff_t>(index), items.end() - 1, items.end());
   return Value();
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "text/jinja_arguments.h"
 #include "text/jinja_number_format.h"
 #include "text/jinja_unicode.h"
 
@@ -50,7 +51,7 @@ class PercentFormatter {
     }
     out_.append_range(format_, copied, view.size());
     check_all_used();
-    return out_.finish();
+    return out_.finish().with_markup(format_.is_markup());
   }
 
  private:
@@ -128,11 +129,8 @@ class PercentFormatter {
 
   void append(const Value& value, FormatSpecification& specification) {
     const char type = specification.type;
-    if (type == 's')
-      return out_.append(pad_string(machine_, machine_.to_text(value), specification));
-    if (type == 'r' || type == 'a') {
-      return out_.append(pad_string(machine_, repr_of(machine_, value), specification));
-    }
+    if (type == 's') return append_string(machine_.to_text(value), specification);
+    if (type == 'r' || type == 'a') return append_string(repr_of(machine_, value), specification);
     require_defined(value);
     if (type == 'c') {
       Text character;
@@ -153,6 +151,13 @@ class PercentFormatter {
           pad_number(machine_, format_real(value.as_real(), specification), specification));
     }
     fail("unsupported format character '{}'", type);
+  }
+
+  // Markup escapes what is put into it.
+  void append_string(const Text& text, const FormatSpecification& specification) {
+    out_.append(pad_string(machine_,
+                           format_.is_markup() ? escape_text(machine_.budget(), text) : text,
+                           specification));
   }
 
   void append_integer(const Value& value, FormatSpecification& specification) {
@@ -243,10 +248,12 @@ class BraceFormatter {
       }
       if (view[brace] == '}') fail("Single '}' encountered in format string");
       const std::size_t close = end_of_field(view, brace + 1);
-      out.append(replace(slice_text(machine_.budget(), format, brace + 1, close), depth));
+      const Text field = slice_text(machine_.budget(), format, brace + 1, close);
+      const Text shown = replace(field.with_markup(false), depth);
+      out.append(format.is_markup() ? escape_text(machine_.budget(), shown) : shown);
       i = close + 1;
     }
-    return out.finish();
+    return out.finish().with_markup(format.is_markup());
   }
 
  private:

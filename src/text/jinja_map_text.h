@@ -26,7 +26,7 @@ Text map_text(Budget& budget, const Text& text, Map append_mapped) {
     i += point.length;
   }
   out.append_bytes(run, run_is_content);
-  return out.finish();
+  return out.finish().with_markup(text.is_markup());
 }
 
 }  // namespace tutti::text::jinja

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "text/jinja_arguments.h"
 #include "text/jinja_format.h"
 #include "text/jinja_unicode.h"
 
@@ -151,7 +152,7 @@ Value repeat(Machine& machine, const Value& value, Integer count) {
   if (value.is_string()) {
     TextBuilder out(machine.budget());
     for (Integer i = 0; i < repetitions; ++i) out.append(value.as_text());
-    return Value::string(out.finish());
+    return Value::string(out.finish().with_markup(value.as_text().is_markup()));
   }
   std::vector<Value> items;
   for (Integer i = 0; i < repetitions; ++i) {
@@ -167,7 +168,14 @@ Value add(Machine& machine, const Value& left, const Value& right) {
     if (!right.is_string()) {
       fail("can only concatenate str (not \"{}\") to str", type_name(right));
     }
-    return Value::string(concatenate(machine.budget(), left.as_text(), right.as_text()));
+    const bool is_markup = left.as_text().is_markup() || right.as_text().is_markup();
+    if (!is_markup) {
+      return Value::string(concatenate(machine.budget(), left.as_text(), right.as_text()));
+    }
+    return Value::string(concatenate(machine.budget(),
+                                     escape_text(machine.budget(), left.as_text()),
+                                     escape_text(machine.budget(), right.as_text()))
+                             .with_markup(true));
   }
   if (left.is_sequence()) {
     if (right.kind() != left.kind()) {

@@ -1,8 +1,8 @@
 // The two halves of the parser: expressions, and statements on top of them.
 #pragma once
 
-#include <algorithm>
 #include <fmt/format.h>
+#include <algorithm>
 
 #include <string>
 #include <string_view>

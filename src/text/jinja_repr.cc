@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <array>
-#include <utility>
 #include <charconv>
 #include <cmath>
+#include <utility>
 
 #include "text/jinja_format.h"
 #include "text/jinja_unicode.h"
@@ -214,7 +214,10 @@ void append_repr(Machine& machine, TextBuilder& out, const Value& value, int dep
     case Kind::kReal:
       return out.append_template(real_text(value.as_real()));
     case Kind::kString:
-      return append_string_repr(out, value.as_text());
+      if (!value.as_text().is_markup()) return append_string_repr(out, value.as_text());
+      out.append_template("Markup(");
+      append_string_repr(out, value.as_text());
+      return out.append_template(")");
     case Kind::kOther:
       return value.as_object()->append_repr(machine, out, depth);
     case Kind::kDict: {

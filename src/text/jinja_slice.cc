@@ -78,7 +78,7 @@ Value slice_string(Machine& machine, const Text& text, const Range& range) {
   }
   budget.release(text.size() * sizeof(std::size_t));
   budget.spend(static_cast<std::int64_t>(range.count / 4));
-  return Value::string(out.finish());
+  return Value::string(out.finish().with_markup(text.is_markup()));
 }
 
 }  // namespace

@@ -15,6 +15,11 @@ Value text_slice(Machine& machine, const Value& self, std::size_t begin, std::si
   return Value::string(slice_text(machine.budget(), self.as_text(), begin, end));
 }
 
+// Markup escapes what it is combined with.
+Text like(Machine& machine, const Value& self, const Text& argument) {
+  return self.as_text().is_markup() ? escape_text(machine.budget(), argument) : argument;
+}
+
 template <StripSide kSide>
 Value strip(Machine& machine, const Value& self, const Arguments& arguments) {
   const Parameters parameters(machine, "strip", arguments, {"chars"});
@@ -27,8 +32,10 @@ Value strip(Machine& machine, const Value& self, const Arguments& arguments) {
 
 Value replace(Machine& machine, const Value& self, const Arguments& arguments) {
   const Parameters parameters(machine, "replace", arguments, {"old", "new", "count"});
-  return Value::string(replace_text(machine.budget(), self.as_text(), parameters.string(0),
-                                    parameters.string(1), parameters.integer(2, -1)));
+  const Integer count = parameters.integer(2, -1);
+  return Value::string(replace_text(machine.budget(), self.as_text(),
+                                    like(machine, self, parameters.string(0)),
+                                    like(machine, self, parameters.string(1)), count));
 }
 
 // Pieces between white space, from the left, at most `count` + 1 of them.
@@ -161,9 +168,9 @@ Value join(Machine& machine, const Value& self, const Arguments& arguments) {
       fail("sequence item {}: expected str instance, {} found", index, type_name(item));
     }
     if (index++ > 0) out.append(self.as_text());
-    out.append(item.as_text());
+    out.append(like(machine, self, item.as_text()));
   }
-  return Value::string(out.finish());
+  return Value::string(out.finish().with_markup(self.as_text().is_markup()));
 }
 
 Value lower(Machine& machine, const Value& self, const Arguments&) {

@@ -90,7 +90,7 @@ Text slice_text(Budget& budget, const Text& text, std::size_t begin, std::size_t
   if (begin == 0 && end == text.size()) return text;
   TextBuilder builder(budget);
   builder.append_range(text, begin, end);
-  return builder.finish();
+  return builder.finish().with_markup(text.is_markup());
 }
 
 Text concatenate(Budget& budget, const Text& left, const Text& right) {

@@ -58,6 +58,15 @@ class Text {
     return data_ ? std::span<const TextSpan>(data_->content) : std::span<const TextSpan>();
   }
   bool has_content() const { return data_ && !data_->content.empty(); }
+  // HTML that is not to be escaped again: what `safe` and `escape` give. As in Jinja it changes
+  // what
+  // `+` and `%` do, and nothing else of a chat template.
+  bool is_markup() const { return is_markup_; }
+  Text with_markup(bool is_markup) const {
+    Text copy = *this;
+    copy.is_markup_ = is_markup;
+    return copy;
+  }
 
  private:
   friend class TextBuilder;
@@ -75,6 +84,7 @@ class Text {
     }
   };
   std::shared_ptr<const Data> data_;
+  bool is_markup_ = false;
 };
 
 // Builds a Text piece by piece, paying for each.
@@ -122,6 +132,7 @@ class ContentCursor {
   std::size_t next_ = 0;
 };
 
+// Bytes [begin, end). Slices of markup are markup.
 Text slice_text(Budget& budget, const Text& text, std::size_t begin, std::size_t end);
 Text concatenate(Budget& budget, const Text& left, const Text& right);
 

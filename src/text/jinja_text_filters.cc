@@ -1,8 +1,8 @@
 // Filters whose subject is a string.
 #include <algorithm>
 #include <array>
-#include <utility>
 #include <climits>
+#include <utility>
 
 #include "text/jinja_arguments.h"
 #include "text/jinja_filter_table.h"
@@ -68,7 +68,7 @@ Value replace(Machine& machine, const Value& input, const Arguments& arguments) 
   const Integer count = parameters.has_value(2) ? parameters.integer(2, -1) : -1;
   parameters.require(0);
   parameters.require(1);
-  return Value::string(replace_text(machine.budget(), machine.to_text(input),
+  return Value::string(replace_text(machine.budget(), machine.to_text(input).with_markup(false),
                                     parameters.text(0, ""), parameters.text(1, ""), count));
 }
 
@@ -100,32 +100,16 @@ Value indent(Machine& machine, const Value& input, const Arguments& arguments) {
   return Value::string(out.finish());
 }
 
-const char* html_escape(char32_t value) {
-  switch (value) {
-    case '&':
-      return "&amp;";
-    case '<':
-      return "&lt;";
-    case '>':
-      return "&gt;";
-    case '"':
-      return "&#34;";
-    case '\'':
-      return "&#39;";
-    default:
-      return nullptr;
-  }
+Value escape(Machine& machine, const Value& input, const Arguments&) {
+  return Value::string(escape_text(machine.budget(), machine.to_text(input)));
 }
 
-Value escape(Machine& machine, const Value& input, const Arguments&) {
-  return Value::string(
-      map_text(machine.budget(), machine.to_text(input), [](std::string& out, char32_t value) {
-        if (const char* escaped = html_escape(value)) {
-          out += escaped;
-        } else {
-          append_utf8(out, value);
-        }
-      }));
+Value force_escape(Machine& machine, const Value& input, const Arguments&) {
+  return Value::string(escape_text(machine.budget(), machine.to_text(input).with_markup(false)));
+}
+
+Value safe(Machine& machine, const Value& input, const Arguments&) {
+  return Value::string(machine.to_text(input).with_markup(true));
 }
 
 Value string(Machine& machine, const Value& input, const Arguments&) {
@@ -343,13 +327,13 @@ constexpr std::array kFilters = {
     NamedFilter{"center", center},
     NamedFilter{"e", escape},
     NamedFilter{"escape", escape},
-    NamedFilter{"forceescape", escape},
+    NamedFilter{"forceescape", force_escape},
     NamedFilter{"format", format},
     NamedFilter{"indent", indent},
     NamedFilter{"lower", lower},
     NamedFilter{"pprint", pretty_print},
     NamedFilter{"replace", replace},
-    NamedFilter{"safe", string},
+    NamedFilter{"safe", safe},
     NamedFilter{"string", string},
     NamedFilter{"striptags", striptags},
     NamedFilter{"title", title},

@@ -63,6 +63,8 @@ class GgufFile {
   static Result<GgufFile> parse(std::span<const std::byte> bytes, std::string name);
 
   const std::string& name() const { return name_; }
+  // What open() mapped; empty for parse().
+  const MappedFile& mapped_file() const { return file_; }
   std::uint32_t version() const { return version_; }
   std::uint64_t alignment() const { return alignment_; }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -183,6 +184,21 @@ Result<const TensorView*> ModelSource::find_weight(std::string_view name) const 
                                    path_.string(), name, to_string(tensor->dtype)));
   }
   return tensor;
+}
+
+void ModelSource::release_pages(const TensorView& tensor) const {
+  const auto release_in = [&tensor](const MappedFile& file) {
+    const std::less_equal<> before;  // a total order, also between separate mappings
+    const std::byte* begin = file.bytes().data();
+    if (before(begin, tensor.bytes.data()) &&
+        before(tensor.bytes.data() + tensor.bytes.size(), begin + file.bytes().size())) {
+      file.release_pages(static_cast<std::size_t>(tensor.bytes.data() - begin),
+                         tensor.bytes.size());
+    }
+  };
+  for (const GgufFile& file : gguf_files_) release_in(file.mapped_file());
+  if (!safetensors_) return;
+  for (const SafetensorsFile& file : safetensors_->files()) release_in(file.mapped_file());
 }
 
 }  // namespace tutti::formats

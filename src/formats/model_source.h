@@ -71,6 +71,10 @@ class ModelSource {
   // not read ("tensor blk.0.attn_q.weight has type Q2_K, which is not supported yet").
   Result<const TensorView*> find_weight(std::string_view name) const;
 
+  // Says that a tensor of this source will not be read again soon, for instance since its values
+  // were repacked: its pages leave resident memory. The bytes stay readable.
+  void release_pages(const TensorView& tensor) const;
+
  private:
   Status open_gguf(const std::filesystem::path& path);
   Status open_folder(const std::filesystem::path& folder, ModelParts parts);

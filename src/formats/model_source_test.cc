@@ -59,6 +59,16 @@ TEST_F(ModelFolder, MovingASourceKeepsItsIndex) {
   EXPECT_EQ(moved.find_tensor("w"), &moved.tensors()[0]);
 }
 
+TEST_F(ModelFolder, ReleasedTensorsStayReadable) {
+  std::string values(1 << 16, 'x');
+  tensors_[0] = {"w", DType::kU8, {1 << 16}, std::as_bytes(std::span(values))};
+  ASSERT_TRUE(write_safetensors(folder_ / "model.safetensors", tensors_).ok());
+  const ModelSource source = open();
+  const TensorView& tensor = *source.find_tensor("w");
+  source.release_pages(tensor);
+  EXPECT_TRUE(std::ranges::equal(tensor.bytes, tensors_[0].bytes));
+}
+
 TEST_F(ModelFolder, WhatIsMissingIsNamed) {
   fs::remove(folder_ / "model.safetensors");
   EXPECT_THAT(error(), HasSubstr("neither model.safetensors nor"));

@@ -33,6 +33,8 @@ class SafetensorsFile {
   static Result<SafetensorsFile> parse(std::span<const std::byte> bytes, std::string name);
 
   const std::string& name() const { return name_; }
+  // What open() mapped; empty for parse().
+  const MappedFile& mapped_file() const { return file_; }
   // By their place in the buffer.
   const std::vector<TensorView>& tensors() const { return tensors_; }
   // nullptr when there is none of that name.

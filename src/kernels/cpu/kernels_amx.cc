@@ -69,7 +69,7 @@ void multiply_one(const PanelProduct& job, const std::uint16_t* x, int rows, flo
   _tile_loadd(1, c + 16, kSumRowBytes);
   const std::uint16_t* panel = job.panel;
   for (int block = 0; block < job.num_blocks; ++block) {
-    stream.fetch_for_block();
+    stream.step();
     _tile_loadd(4, x, kTileRowBytes);
     _tile_loadd(6, panel, kPanelRowBytes);
     _tile_dpbf16ps(0, 4, 6);
@@ -95,7 +95,7 @@ void multiply_two(const PanelProduct& job, TwoRowBlocks x, float* c, PrefetchStr
   _tile_loadd(3, second_c + 16, kSumRowBytes);
   const std::uint16_t* panel = job.panel;
   for (int block = 0; block < job.num_blocks; ++block) {
-    stream.fetch_for_block();
+    stream.step();
     _tile_loadd(4, x.first, kTileRowBytes);
     _tile_loadd(6, panel, kPanelRowBytes);
     _tile_dpbf16ps(0, 4, 6);

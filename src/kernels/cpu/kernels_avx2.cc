@@ -1,13 +1,13 @@
 // The bf16 class by AVX2 and FMA: sixteen lanes are two registers.
 //
 // Compiled with flags of its own: nothing here may have external linkage but the table.
-#define TUTTI_ROW_BLOCK 3
+#define TUTTI_ROW_BLOCK 6
 #include "kernels/cpu/vector_avx2.h"
 
 namespace tutti::kernels {
 namespace {
 constexpr int kRowBlock = TUTTI_ROW_BLOCK;
-constexpr int kPanelHalvesAtOnce = 1;
+constexpr int kMaxSums = 6;
 }  // namespace
 }  // namespace tutti::kernels
 

@@ -1,13 +1,13 @@
 // The bf16 class by AVX-512 (F, BW, DQ, VL): sixteen lanes are one register.
 //
 // Compiled with flags of its own: nothing here may have external linkage but the table.
-#define TUTTI_ROW_BLOCK 6
+#define TUTTI_ROW_BLOCK 12
 #include "kernels/cpu/vector_avx512.h"
 
 namespace tutti::kernels {
 namespace {
 constexpr int kRowBlock = TUTTI_ROW_BLOCK;
-constexpr int kPanelHalvesAtOnce = 2;
+constexpr int kMaxSums = 24;
 }  // namespace
 }  // namespace tutti::kernels
 

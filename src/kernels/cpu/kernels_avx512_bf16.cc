@@ -8,7 +8,6 @@
 // manual's, so device/isa.cc tries it before it takes this table.
 //
 // Compiled with flags of its own: nothing here may have external linkage but the table.
-#define TUTTI_ROW_BLOCK 6
 #include "kernels/cpu/limit_loop.h"
 #include "kernels/cpu/vector_avx512.h"
 #include "kernels/kernel_table.h"
@@ -18,7 +17,8 @@
 namespace tutti::kernels {
 namespace {
 
-constexpr int kRowBlock = TUTTI_ROW_BLOCK;
+constexpr int kRowBlock = 6;
+constexpr int kQuads = kBlockInputs / 4;  // steps of a block
 
 }  // namespace
 }  // namespace tutti::kernels
@@ -75,6 +75,10 @@ TUTTI_INLINE __m512i pair_order(int offset) {
   return _mm512_load_si512(order);
 }
 
+struct PairOrders {
+  __m512i even, odd;
+};
+
 TUTTI_INLINE __m512 dot(__m512 sum, std::uint32_t x, __m512i weights) {
   return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(static_cast<int>(x)), (__m512bh)weights);
 }
@@ -82,21 +86,22 @@ TUTTI_INLINE __m512 dot(__m512 sum, std::uint32_t x, __m512i weights) {
 // even + odd of one block of inputs, for R rows and 32 outputs, added to c.
 template <int R>
 TUTTI_INLINE void add_block(const std::uint32_t* x, const std::uint16_t* panel, float* c,
-                            __m512i even_order, __m512i odd_order) {
+                            PairOrders orders, PrefetchStream& stream) {
   __m512 even[R][2], odd[R][2];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
     even[r][0] = even[r][1] = odd[r][0] = odd[r][1] = _mm512_setzero_ps();
   }
 #pragma GCC unroll 1
-  for (int quad = 0; quad < kBlockInputs / 4; ++quad) {
+  for (int quad = 0; quad < kQuads; ++quad) {
+    stream.step();
     __m512i even_weights[2], odd_weights[2];
 #pragma GCC unroll 2
     for (int t = 0; t < 2; ++t) {
       const __m512i a = _mm512_loadu_si512(panel + 32 * t);
       const __m512i b = _mm512_loadu_si512(panel + 64 + 32 * t);
-      even_weights[t] = _mm512_permutex2var_epi16(a, even_order, b);
-      odd_weights[t] = _mm512_permutex2var_epi16(a, odd_order, b);
+      even_weights[t] = _mm512_permutex2var_epi16(a, orders.even, b);
+      odd_weights[t] = _mm512_permutex2var_epi16(a, orders.odd, b);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
@@ -123,12 +128,10 @@ TUTTI_INLINE void add_block(const std::uint32_t* x, const std::uint16_t* panel, 
 template <int R>
 void multiply_rows(const PanelProduct& job, const std::uint32_t* x, float* c,
                    PrefetchStream& stream) {
-  const __m512i even_order = pair_order(0);
-  const __m512i odd_order = pair_order(1);
+  const PairOrders orders{pair_order(0), pair_order(1)};
   const std::uint16_t* panel = job.panel;
   for (int block = 0; block < job.num_blocks; ++block) {
-    stream.fetch_for_block();
-    add_block<R>(x, panel, c, even_order, odd_order);
+    add_block<R>(x, panel, c, orders, stream);
     x += kBlockInputs / 2 * R;
     panel += kPanelBlockValues;
   }
@@ -136,7 +139,7 @@ void multiply_rows(const PanelProduct& job, const std::uint32_t* x, float* c,
 
 void multiply(const PanelProduct& job) {
   const int row_blocks = (job.num_rows + kRowBlock - 1) / kRowBlock;
-  PrefetchStream stream(job, static_cast<std::size_t>(row_blocks) * job.num_blocks);
+  PrefetchStream stream(job, static_cast<std::size_t>(row_blocks) * job.num_blocks * kQuads);
   const std::ptrdiff_t row_lanes = static_cast<std::ptrdiff_t>(job.total_blocks) * kBlockInputs / 2;
   const std::ptrdiff_t first_lane = static_cast<std::ptrdiff_t>(job.first_block) * kBlockInputs / 2;
   for (int row = 0; row < job.num_rows; row += kRowBlock) {

@@ -12,21 +12,21 @@ TUTTI_INLINE void prefetch_line(const std::byte* p) {
   asm volatile("prefetcht0 %0" : : "m"(*reinterpret_cast<const char*>(p)));
 }
 
-// Bytes to fetch ahead, doled out evenly over the blocks of a product.
+// Bytes to fetch ahead, doled out evenly over the steps of a product: a burst of fetches would fill
+// the core's queue of misses, and the product's own loads would wait behind it.
 struct PrefetchStream {
   const std::byte* next;
   std::size_t lines;
-  std::size_t blocks;
+  std::size_t steps;
   std::size_t owed = 0;
 
-  PrefetchStream(const PanelProduct& job, std::size_t total_blocks)
+  PrefetchStream(const PanelProduct& job, std::size_t num_steps)
       : next(job.prefetch),
         lines(job.prefetch == nullptr ? 0 : job.prefetch_bytes / 64),
-        blocks(total_blocks) {}
+        steps(num_steps) {}
 
-  // To be called at the start of each block.
-  TUTTI_INLINE void fetch_for_block() {
-    for (owed += lines; owed >= blocks; owed -= blocks, next += 64) prefetch_line(next);
+  TUTTI_INLINE void step() {
+    for (owed += lines; owed >= steps; owed -= steps, next += 64) prefetch_line(next);
   }
 };
 

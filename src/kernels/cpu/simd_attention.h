@@ -22,9 +22,11 @@ struct AttentionScratch {
   float* sums;     // [head_dim / 32][rows][32]
   float* scores;   // [rows][32], then the softmax weights
   float* product;  // [rows][32]
-  float* largest;  // [rows]
+  float* largest;  // [rows], and so the next
+  float* new_largest;
   float* weight_sum;
-  float* decay;  // negative: the row takes no part in this page
+  float* page_sum;
+  float* decay;
 };
 
 TUTTI_INLINE std::byte* take(std::byte*& memory, std::size_t bytes) {
@@ -44,7 +46,9 @@ AttentionScratch divide_scratch(void* memory, int rows, int head_dim) {
   scratch.scores = reinterpret_cast<float*>(take(next, row_floats * kBlockSize));
   scratch.product = reinterpret_cast<float*>(take(next, row_floats * kBlockSize));
   scratch.largest = reinterpret_cast<float*>(take(next, row_floats));
+  scratch.new_largest = reinterpret_cast<float*>(take(next, row_floats));
   scratch.weight_sum = reinterpret_cast<float*>(take(next, row_floats));
+  scratch.page_sum = reinterpret_cast<float*>(take(next, row_floats));
   scratch.decay = reinterpret_cast<float*>(take(next, row_floats));
   return scratch;
 }
@@ -75,8 +79,10 @@ void pack_queries(const AttentionJob& job, const AttentionScratch& scratch) {
   pack_all(scratch.sums, job.num_positions * job.group, job.head_dim, scratch.packed_q);
 }
 
+// `next_keys`: of the page after this one, fetched meanwhile; nullptr at the end. A page is fetched
+// while the one before it is worked on: that is about what memory needs.
 TUTTI_INLINE void multiply_page(const AttentionJob& job, const std::uint16_t* keys,
-                                const AttentionScratch& scratch) {
+                                const std::uint16_t* next_keys, const AttentionScratch& scratch) {
   const int rows = job.num_positions * job.group;
   set_zero(scratch.scores, static_cast<std::size_t>(rows) * kBlockSize);
   PanelProduct product;
@@ -85,57 +91,78 @@ TUTTI_INLINE void multiply_page(const AttentionJob& job, const std::uint16_t* ke
   product.num_rows = rows;
   product.total_blocks = product.num_blocks = num_blocks(job.head_dim);
   product.c = scratch.scores;
-  product.prefetch = reinterpret_cast<const std::byte*>(keys + job.value_offset);
+  product.prefetch = reinterpret_cast<const std::byte*>(next_keys);
   product.prefetch_bytes = page_values(job.head_dim) * sizeof(std::uint16_t);
   multiply(product);
 }
 
-// Scores of one row -> weights, decay, running largest and sum. [begin, end) of the page is seen.
-TUTTI_INLINE void soften(const AttentionJob& job, const AttentionScratch& scratch, int row,
-                         int begin, int end) {
+// The positions [begin, end) of a page that a row sees; empty when begin >= end.
+struct Seen {
+  int begin, end;
+  TUTTI_INLINE bool all() const { return begin == 0 && end == kBlockSize; }
+};
+TUTTI_INLINE Seen seen_by(const AttentionJob& job, int row, int page) {
+  const Position last = job.first_position + row / job.group;
+  const Position lower = job.sliding_window > 0 ? last - job.sliding_window + 1 : 0;
+  const int begin = lower - page * kBlockSize;
+  const int end = last + 1 - page * kBlockSize;
+  return {begin > 0 ? begin : 0, end < kBlockSize ? end : kBlockSize};
+}
+
+// Scales the scores of one row, puts the largest so far in place of those it does not see, and
+// finds the new largest.
+TUTTI_INLINE void find_largest(const AttentionJob& job, const AttentionScratch& scratch, int row,
+                               Seen seen) {
   float* scores = scratch.scores + row * kBlockSize;
   const Vector old_largest = broadcast(scratch.largest[row]);
   const Vector scale = broadcast(job.scale);
   Vector first = mul(load(scores), scale);
   Vector second = mul(load(scores + kLanes), scale);
-  const bool partial = begin > 0 || end < kBlockSize;
-  if (partial) {
-    first = select_lanes(first, old_largest, begin, end);
-    second = select_lanes(second, old_largest, begin - kLanes, end - kLanes);
-  }
-  const float largest = largest_lane(maximum(maximum(first, second), old_largest));
-  first = rounded(exponential(sub(first, broadcast(largest))));
-  second = rounded(exponential(sub(second, broadcast(largest))));
-  if (partial) {
-    first = select_lanes(first, zero(), begin, end);
-    second = select_lanes(second, zero(), begin - kLanes, end - kLanes);
+  if (!seen.all()) {
+    first = select_lanes(first, old_largest, seen.begin, seen.end);
+    second = select_lanes(second, old_largest, seen.begin - kLanes, seen.end - kLanes);
   }
   store(scores, first);
   store(scores + kLanes, second);
-  const float decay = exp_of(scratch.largest[row] - largest);
-  scratch.decay[row] = decay;
-  scratch.largest[row] = largest;
-  scratch.weight_sum[row] = fused(scratch.weight_sum[row], decay, sum_lanes(add(first, second)));
+  scratch.new_largest[row] = largest_lane(maximum(maximum(first, second), old_largest));
 }
 
+// Scores of one row -> weights, and their sum.
+TUTTI_INLINE void weigh(const AttentionScratch& scratch, int row, Seen seen) {
+  float* scores = scratch.scores + row * kBlockSize;
+  const Vector largest = broadcast(scratch.largest[row]);
+  Vector first = rounded(exponential(sub(load(scores), largest)));
+  Vector second = rounded(exponential(sub(load(scores + kLanes), largest)));
+  if (!seen.all()) {
+    first = select_lanes(first, zero(), seen.begin, seen.end);
+    second = select_lanes(second, zero(), seen.begin - kLanes, seen.end - kLanes);
+  }
+  store(scores, first);
+  store(scores + kLanes, second);
+  scratch.page_sum[row] = sum_lanes(add(first, second));
+}
+
+// Scores of the page -> softmax weights; the running largest and sum of every row. A row that does
+// not see the page keeps what it has: its decay is exp(0) = 1 and its page sum 0.
 void soften_page(const AttentionJob& job, const AttentionScratch& scratch, int page) {
-  for (int row = 0; row < job.num_positions * job.group; ++row) {
-    const Position last = job.first_position + row / job.group;
-    const Position lower = job.sliding_window > 0 ? last - job.sliding_window + 1 : 0;
-    const int begin = lower > page * kBlockSize ? lower - page * kBlockSize : 0;
-    const int seen = last + 1 - page * kBlockSize;
-    const int end = seen < kBlockSize ? seen : kBlockSize;
-    if (begin >= end) {
-      scratch.decay[row] = -1.0f;
-      set_zero(scratch.scores + row * kBlockSize, kBlockSize);
-    } else {
-      soften(job, scratch, row, begin, end);
-    }
+  const int rows = job.num_positions * job.group;
+  for (int row = 0; row < rows; ++row) find_largest(job, scratch, row, seen_by(job, row, page));
+  for (int row = 0; row < rows; row += kLanes) {
+    const Vector largest = load(scratch.new_largest + row);
+    store(scratch.decay + row, exponential(sub(load(scratch.largest + row), largest)));
+    store(scratch.largest + row, largest);
+  }
+  for (int row = 0; row < rows; ++row) weigh(scratch, row, seen_by(job, row, page));
+  for (int row = 0; row < rows; row += kLanes) {
+    const Vector sum = fma(load(scratch.weight_sum + row), load(scratch.decay + row),
+                           load(scratch.page_sum + row));
+    store(scratch.weight_sum + row, sum);
   }
 }
 
-void add_values(const AttentionJob& job, const std::uint16_t* values, const std::byte* next_page,
-                const AttentionScratch& scratch) {
+// `next_values`: of the page after this one, or nullptr.
+void add_values(const AttentionJob& job, int page, const std::uint16_t* values,
+                const std::uint16_t* next_values, const AttentionScratch& scratch) {
   const int rows = job.num_positions * job.group;
   const std::size_t count = static_cast<std::size_t>(rows) * kPanelOutputs;
   pack_all(scratch.scores, rows, kBlockSize, scratch.packed_weights);
@@ -144,15 +171,17 @@ void add_values(const AttentionJob& job, const std::uint16_t* values, const std:
   product.num_rows = rows;
   product.total_blocks = product.num_blocks = 1;
   product.c = scratch.product;
+  product.prefetch = reinterpret_cast<const std::byte*>(next_values);
   product.prefetch_bytes = kPanelBlockValues * sizeof(std::uint16_t);
   for (int panel = 0; panel < num_panels(job.head_dim); ++panel) {
     set_zero(scratch.product, count);
     product.panel = values + static_cast<std::ptrdiff_t>(panel) * kPanelBlockValues;
-    product.prefetch = next_page == nullptr ? nullptr : next_page + panel * product.prefetch_bytes;
     multiply(product);
+    if (product.prefetch != nullptr) product.prefetch += product.prefetch_bytes;
     float* sums = scratch.sums + panel * count;
     for (int row = 0; row < rows; ++row) {
-      if (scratch.decay[row] < 0.0f) continue;
+      const Seen seen = seen_by(job, row, page);
+      if (seen.begin >= seen.end) continue;
       const Vector decay = broadcast(scratch.decay[row]);
       for (int i = row * kPanelOutputs; i < (row + 1) * kPanelOutputs; i += kLanes) {
         store(sums + i, fma(load(sums + i), decay, load(scratch.product + i)));
@@ -194,9 +223,10 @@ void attention(const AttentionJob& job, void* memory) {
         page == last_page ? nullptr
                           : job.pages + static_cast<std::size_t>(job.block_table[page + 1].value) *
                                             job.block_stride;
-    multiply_page(job, keys, scratch);
+    multiply_page(job, keys, next, scratch);
     soften_page(job, scratch, page);
-    add_values(job, keys + job.value_offset, reinterpret_cast<const std::byte*>(next), scratch);
+    add_values(job, page, keys + job.value_offset,
+               next == nullptr ? nullptr : next + job.value_offset, scratch);
     keys = next;
   }
   write_outputs(job, scratch);

@@ -23,17 +23,6 @@ TUTTI_INLINE Vector exponential(Vector x) {
   return zero_where_less(x, broadcast(kExpSmallest), scale_by_power(y, n));
 }
 
-// exp_law of one value, and a fused multiply-add of one.
-TUTTI_INLINE float first_lane(Vector x) {
-  alignas(64) float lanes[kLanes];
-  store(lanes, x);
-  return lanes[0];
-}
-TUTTI_INLINE float exp_of(float x) { return first_lane(exponential(broadcast(x))); }
-TUTTI_INLINE float fused(float a, float b, float c) {
-  return _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c)));
-}
-
 // The lanes that are left of `count` at `i`.
 TUTTI_INLINE int lanes_left(std::size_t i, std::size_t count) {
   return count - i < kLanes ? static_cast<int>(count - i) : kLanes;

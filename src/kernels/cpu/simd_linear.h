@@ -1,14 +1,16 @@
 // Products of packed rows and panels by fused multiply-add (the law of the sum: panel.h).
-// To be included after a vector_*.h, with these defined by the including file:
-//   kRowBlock            rows that one kernel holds sums of
-//   kPanelHalvesAtOnce   1 or 2: vectors of 16 outputs that it holds sums of, for each row
 //
 // Packed rows: for each block of R = kRowBlock rows (the last may have fewer), [inputs][R] floats
 // that are bf16 values. So one broadcast load gives a row's input, and the reads of a kernel are
 // one stream from each operand.
 //
-// Bound: fused multiply-adds. A kernel of 6 rows x 32 outputs does 24 of 16 lanes for each pair of
-// inputs, beside 2 loads of weights, 12 broadcasts and 4 integer operations that widen the weights.
+// Bound: fused multiply-adds. Even and odd inputs are summed one after the other, so that all
+// registers hold sums: with 12 rows x 32 outputs in 24 registers, an input costs 24 multiply-adds
+// beside 2 loads and 2 integer operations for the weights, and 12 broadcasts.
+//
+// To be included after a vector_*.h, with these defined by the including file:
+//   kRowBlock, TUTTI_ROW_BLOCK   rows that one kernel holds sums of
+//   kMaxSums                     vectors of sums that fit in registers
 #pragma once
 
 #include "kernels/cpu/prefetch_stream.h"
@@ -48,37 +50,42 @@ void pack_rows(const PackRows& job) {
   }
 }
 
-// even + odd of one block of inputs, for R rows and 16 * T outputs, added to c.
-template <int R, int T>
-TUTTI_INLINE void add_block(const float* x, const std::uint16_t* panel, float* c) {
-  Vector even[R][T], odd[R][T];
+// The sum over the even (kFirst 0) or the odd (1) inputs of one block, for R rows and 16 * T
+// outputs.
+template <int R, int T, int kFirst>
+TUTTI_INLINE void sum_of_kind(const float* x, const std::uint16_t* panel, Vector (&sums)[R][T],
+                              PrefetchStream* stream) {
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
-    for (int t = 0; t < T; ++t) even[r][t] = odd[r][t] = zero();
+    for (int t = 0; t < T; ++t) sums[r][t] = zero();
   }
 #pragma GCC unroll 1
   for (int pair = 0; pair < kBlockInputs / 2; ++pair) {
+    if (stream != nullptr) stream->step();
     Vector weights[T];
 #pragma GCC unroll 2
-    for (int t = 0; t < T; ++t) weights[t] = even_of_pairs(panel + 32 * t);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const Vector input = broadcast(x[r]);
-#pragma GCC unroll 2
-      for (int t = 0; t < T; ++t) even[r][t] = fma(input, weights[t], even[r][t]);
+    for (int t = 0; t < T; ++t) {
+      weights[t] = kFirst == 0 ? even_of_pairs(panel + 32 * t) : odd_of_pairs(panel + 32 * t);
     }
-#pragma GCC unroll 2
-    for (int t = 0; t < T; ++t) weights[t] = odd_of_pairs(panel + 32 * t);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const Vector input = broadcast(x[R + r]);
+      const Vector input = broadcast(x[kFirst * R + r]);
 #pragma GCC unroll 2
-      for (int t = 0; t < T; ++t) odd[r][t] = fma(input, weights[t], odd[r][t]);
+      for (int t = 0; t < T; ++t) sums[r][t] = fma(input, weights[t], sums[r][t]);
     }
     x += 2 * R;
     panel += 2 * kPanelOutputs;
   }
+}
+
+// even + odd of one block of inputs, added to c.
+template <int R, int T>
+TUTTI_INLINE void add_block(const float* x, const std::uint16_t* panel, float* c,
+                            PrefetchStream* stream) {
+  Vector even[R][T], odd[R][T];
+  sum_of_kind<R, T, 0>(x, panel, even, stream);
+  sum_of_kind<R, T, 1>(x, panel, odd, stream);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
@@ -91,21 +98,31 @@ TUTTI_INLINE void add_block(const float* x, const std::uint16_t* panel, float* c
 
 template <int R>
 void multiply_rows(const PanelProduct& job, const float* x, float* c, PrefetchStream& stream) {
-  constexpr int kHalves = R == 1 ? 2 : kPanelHalvesAtOnce;
+  constexpr int kHalves = 2 * R <= kMaxSums ? 2 : 1;
   const std::uint16_t* panel = job.panel;
   for (int block = 0; block < job.num_blocks; ++block) {
-    stream.fetch_for_block();
-    for (int half = 0; half < 2; half += kHalves) {
-      add_block<R, kHalves>(x, panel + 32 * half, c + 16 * half);
-    }
+    add_block<R, kHalves>(x, panel, c, &stream);
+    if constexpr (kHalves == 1) add_block<R, 1>(x, panel + 32, c + 16, nullptr);
     x += kBlockInputs * R;
     panel += kPanelBlockValues;
   }
 }
 
+using MultiplyRows = void (*)(const PanelProduct&, const float*, float*, PrefetchStream&);
+// By number of rows, from 1.
+constexpr MultiplyRows kMultiplyRows[] = {
+    multiply_rows<1>,  multiply_rows<2>,  multiply_rows<3>,
+    multiply_rows<4>,  multiply_rows<5>,  multiply_rows<6>,
+#if TUTTI_ROW_BLOCK > 6
+    multiply_rows<7>,  multiply_rows<8>,  multiply_rows<9>,
+    multiply_rows<10>, multiply_rows<11>, multiply_rows<12>,
+#endif
+};
+static_assert(sizeof(kMultiplyRows) / sizeof(kMultiplyRows[0]) == kRowBlock);
+
 void multiply(const PanelProduct& job) {
   const int row_blocks = (job.num_rows + kRowBlock - 1) / kRowBlock;
-  PrefetchStream stream(job, static_cast<std::size_t>(row_blocks) * job.num_blocks);
+  PrefetchStream stream(job, static_cast<std::size_t>(row_blocks) * job.num_blocks * kBlockInputs);
   const std::ptrdiff_t row_values = static_cast<std::ptrdiff_t>(job.total_blocks) * kBlockInputs;
   const std::ptrdiff_t first_input = static_cast<std::ptrdiff_t>(job.first_block) * kBlockInputs;
   for (int row = 0; row < job.num_rows; row += kRowBlock) {
@@ -113,28 +130,7 @@ void multiply(const PanelProduct& job) {
     const int rows = left < kRowBlock ? left : kRowBlock;
     const float* x = static_cast<const float*>(job.packed) + row * row_values + first_input * rows;
     float* c = job.c + static_cast<std::ptrdiff_t>(row) * kPanelOutputs;
-    switch (rows) {
-      case 1:
-        multiply_rows<1>(job, x, c, stream);
-        break;
-      case 2:
-        multiply_rows<2>(job, x, c, stream);
-        break;
-      case 3:
-        multiply_rows<3>(job, x, c, stream);
-        break;
-#if TUTTI_ROW_BLOCK > 3
-      case 4:
-        multiply_rows<4>(job, x, c, stream);
-        break;
-      case 5:
-        multiply_rows<5>(job, x, c, stream);
-        break;
-      case 6:
-        multiply_rows<6>(job, x, c, stream);
-        break;
-#endif
-    }
+    kMultiplyRows[rows - 1](job, x, c, stream);
   }
 }
 

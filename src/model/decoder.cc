@@ -67,7 +67,9 @@ std::size_t DecoderModel::scratch_bytes(int num_rows, int num_logit_rows) const 
                                   2 * padded(rows * width.kv) + 2 * padded(rows * width.mlp);
   const std::size_t logits = padded(logit_rows * width.hidden) +
                              logit_rows * static_cast<std::size_t>(description_.vocab_size);
-  return (activations + logits) * sizeof(float);
+  std::size_t tables = 0;
+  for (const RopeTableBuilder& table : rope_tables_) tables += table.max_bytes();
+  return (activations + logits) * sizeof(float) + tables;
 }
 
 std::span<const float> DecoderModel::forward(std::span<const BatchSequence> batch,

@@ -153,8 +153,11 @@ Status describe_gguf_layers(const formats::ModelSource& source, const Architectu
   const ImpliedLayers implied = implied_layers(architecture.gguf_name);
   description.layers.resize(static_cast<std::size_t>(description.num_layers));
   TUTTI_ASSIGN_OR_RETURN(RopeDescription rope, read_rope(reader, source, description));
-  RopeDescription plain{.base = rope.base, .rotary_dim = rope.rotary_dim};
-  description.ropes = {std::move(rope), std::move(plain)};
+  description.ropes.push_back(std::move(rope));
+  if (implied.rope_rule == RopeRule::kByLayerType) {
+    const RopeDescription& scaled = description.ropes.front();
+    description.ropes.push_back({.base = scaled.base, .rotary_dim = scaled.rotary_dim});
+  }
   description.query_scaling_positions = description.ropes.front().original_max_positions;
   TUTTI_ASSIGN_OR_RETURN(description.query_scaling_beta,
                          reader.number_or("attention.temperature_scale", 0, {0, 1e3}));

@@ -51,8 +51,8 @@ class Model {
   // Bytes of weights: those repacked into memory of ours and those read from the mapped file.
   virtual std::size_t owned_bytes() const = 0;
   virtual std::size_t mapped_bytes() const = 0;
-  // Bytes of scratch that forward needs for `num_rows` rows of which `num_logit_rows` get logits;
-  // without the latter, all of them.
+  // Bytes of scratch that forward needs for `num_rows` rows of which `num_logit_rows` get logits
+  // (without the latter, all of them), rotary tables for all positions included.
   virtual std::size_t scratch_bytes(int num_rows, int num_logit_rows) const = 0;
   std::size_t scratch_bytes(int num_rows) const { return scratch_bytes(num_rows, num_rows); }
 

@@ -93,6 +93,10 @@ RopeTableBuilder::RopeTableBuilder(const RopeDescription& rope, int max_position
   table_.half_dim = rope.rotary_dim / 2;
 }
 
+std::size_t RopeTableBuilder::max_bytes() const {
+  return 2 * sizeof(float) * frequencies_.size() * static_cast<std::size_t>(max_positions_);
+}
+
 const device::RopeTable& RopeTableBuilder::at_least(int num_positions, ThreadPool& pool) {
   TUTTI_CHECK(num_positions <= max_positions_) << num_positions << " > " << max_positions_;
   if (num_positions <= table_.num_positions) return table_;

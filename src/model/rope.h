@@ -29,6 +29,8 @@ class RopeTableBuilder {
 
   // The table with at least `num_positions` (<= max_positions) positions.
   const device::RopeTable& at_least(int num_positions, ThreadPool& pool);
+  // Bytes of the table when it has all positions.
+  std::size_t max_bytes() const;
 
  private:
   std::vector<float> frequencies_;

@@ -35,8 +35,8 @@ struct RenderedPrompt {
 };
 
 struct RenderOptions {
-  // Steps a render may take: one for each expression and statement evaluated and for each 64 bytes
-  // of string made. 10 million take well under a second.
+  // Steps a render may take: one for each expression and statement evaluated, for each 64 bytes of
+  // string looked at and for each 512 copied.
   std::int64_t fuel = 10'000'000;
   std::size_t max_output_bytes = std::size_t{64} << 20;
   // Bytes the template's values may hold at once, the variables included.

@@ -29,7 +29,9 @@ class GoTemplate {
 
   // Renders with the fields of Ollama's templates as `data`: `System`, `Prompt`, `Response`,
   // `Suffix`, `Messages` (each with `Role`, `Content`, `ToolCalls` …), `Tools`. A field that is
-  // absent is empty. Errors, all kInvalidArgument: an accident or a limit, with the line.
+  // absent is empty. Without a `Response` in `data` the prompt ends where the template would print
+  // it, which is where the model goes on. Errors, all kInvalidArgument: an accident or a limit,
+  // with the line.
   Result<RenderedPrompt> render(const boost::json::object& data,
                                 const RenderOptions& options = {}) const;
 

@@ -35,8 +35,11 @@ Value insert(Machine& machine, const Value& self, const Arguments& arguments) {
   index = std::clamp<Integer>(index, 0, size);
   const Value inserted = parameters.require(1);
   machine.budget().spend(static_cast<std::int64_t>(size - index) / 4);
+  const auto at = items.begin() + static_cast<std::ptrdiff_t>(index);
+  const std::vector<Value> behind(at, items.end());
+  items.erase(at, items.end());
   machine.heap().append(self.as_sequence(), inserted);
-  std::rotate(items.begin() + static_cast<std::ptrdiff_t>(index), items.end() - 1, items.end());
+  items.insert(items.end(), behind.begin(), behind.end());
   return Value();
 }
 
@@ -92,20 +95,16 @@ Value count(Machine& machine, const Value& self, const Arguments& arguments) {
 Value reverse(Machine& machine, const Value& self, const Arguments&) {
   auto& items = self.as_sequence().items;
   machine.budget().spend(static_cast<std::int64_t>(items.size()) / 4);
-  std::reverse(items.begin(), items.end());
+  items = std::vector<Value>(items.rbegin(), items.rend());
   return Value();
 }
 
 Value sort(Machine& machine, const Value& self, const Arguments& arguments) {
   const Parameters parameters(machine, "sort", arguments, {"reverse"});
-  const bool is_reverse = parameters.boolean(0, false);
-  std::vector<Value> items = machine.iterate(self);
-  std::stable_sort(items.begin(), items.end(), [&](const Value& a, const Value& b) {
-    machine.budget().spend(1);
-    return (is_reverse ? compare(machine.budget(), b, a, "<")
-                       : compare(machine.budget(), a, b, "<")) == -1;
-  });
-  self.as_sequence().items = std::move(items);
+  Arguments forwarded;
+  forwarded.keyword.emplace_back("reverse", Value::boolean(parameters.boolean(0, false)));
+  forwarded.keyword.emplace_back("case_sensitive", Value::boolean(true));
+  self.as_sequence().items = machine.iterate(find_filter("sort")(machine, self, forwarded));
   return Value();
 }
 

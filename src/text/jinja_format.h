@@ -20,6 +20,7 @@ void append_repr(Machine& machine, TextBuilder& out, const Value& value, int dep
 struct JsonOptions {
   bool ensure_ascii = false;
   bool sort_keys = false;
+  bool escape_html = false;    // < > & as \u003c and so on, as Go does
   std::optional<Text> indent;  // of one level; nullopt: all on one line
   Text item_separator = Text::literal(", ");
   Text key_separator = Text::literal(": ");

@@ -10,6 +10,7 @@ namespace tutti::text::jinja {
 
 template <typename Map>
 Text map_text(Budget& budget, const Text& text, Map append_mapped) {
+  budget.spend_for_bytes(text.size());
   TextBuilder out(budget);
   ContentCursor cursor(text);
   std::string run;

@@ -66,7 +66,7 @@ void append_string_repr(TextBuilder& out, const Text& text) {
   out.append_template(std::string_view(&quote, 1));
 }
 
-std::string json_escape(char32_t value, bool ensure_ascii) {
+std::string json_escape(char32_t value, const JsonOptions& options) {
   switch (value) {
     case '"':
       return "\\\"";
@@ -86,7 +86,9 @@ std::string json_escape(char32_t value, bool ensure_ascii) {
       break;
   }
   if (value < 0x20) return "\\u" + hexadecimal(value, 4);
-  if (!ensure_ascii || value < 0x7F) return "";
+  const bool is_html = value == '<' || value == '>' || value == '&';
+  if (options.escape_html && is_html) return "\\u" + hexadecimal(value, 4);
+  if (!options.ensure_ascii || value < 0x7F) return "";
   if (value <= 0xFFFF) return "\\u" + hexadecimal(value, 4);
   const char32_t offset = value - 0x10000;
   return "\\u" + hexadecimal(0xD800 + (offset >> 10), 4) + "\\u" +
@@ -95,8 +97,7 @@ std::string json_escape(char32_t value, bool ensure_ascii) {
 
 void append_json_string(TextBuilder& out, const Text& text, const JsonOptions& options) {
   out.append_template("\"");
-  append_escaped(out, text,
-                 [&](char32_t value) { return json_escape(value, options.ensure_ascii); });
+  append_escaped(out, text, [&](char32_t value) { return json_escape(value, options); });
   out.append_template("\"");
 }
 

@@ -71,9 +71,8 @@ Value reverse(Machine& machine, const Value& input, const Arguments&) {
   }
   const bool is_list = input.is(Kind::kList);
   return iterator(machine, is_list ? "list_reverseiterator" : "reversed", [input](Machine& m) {
-    std::vector<Value> items = m.iterate(input);
-    std::reverse(items.begin(), items.end());
-    return items;
+    const std::vector<Value> items = m.iterate(input);
+    return std::vector<Value>(items.rbegin(), items.rend());
   });
 }
 

@@ -45,8 +45,7 @@ std::vector<Value> split_space(Machine& machine, const Value& self, Integer coun
   std::size_t position = strip_range(view, StripSide::kLeft).begin;
   while (position < view.size()) {
     if (count >= 0 && static_cast<Integer>(parts.size()) == count) {
-      const std::size_t end = position + strip_range(view.substr(position), StripSide::kRight).end;
-      parts.push_back(text_slice(machine, self, position, end));
+      parts.push_back(text_slice(machine, self, position, view.size()));
       break;
     }
     std::size_t end = position;
@@ -66,7 +65,7 @@ std::vector<Value> rsplit_space(Machine& machine, const Value& self, Integer cou
   std::size_t end = strip_range(view, StripSide::kRight).end;
   while (end > 0) {
     if (count >= 0 && static_cast<Integer>(parts.size()) == count) {
-      parts.push_back(text_slice(machine, self, strip_range(view, StripSide::kLeft).begin, end));
+      parts.push_back(text_slice(machine, self, 0, end));
       break;
     }
     std::size_t begin = end;
@@ -78,8 +77,7 @@ std::vector<Value> rsplit_space(Machine& machine, const Value& self, Integer cou
     parts.push_back(text_slice(machine, self, begin, end));
     end = strip_range(view.substr(0, begin), StripSide::kRight).end;
   }
-  std::reverse(parts.begin(), parts.end());
-  return parts;
+  return {parts.rbegin(), parts.rend()};
 }
 
 std::vector<Value> split_at(Machine& machine, const Value& self, std::string_view separator,
@@ -111,8 +109,7 @@ std::vector<Value> rsplit_at(Machine& machine, const Value& self, std::string_vi
     end = found;
   }
   parts.push_back(text_slice(machine, self, 0, end));
-  std::reverse(parts.begin(), parts.end());
-  return parts;
+  return {parts.rbegin(), parts.rend()};
 }
 
 template <bool kFromRight>

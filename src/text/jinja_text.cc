@@ -10,6 +10,9 @@ namespace {
 
 // What a string costs beside its bytes: the control block, the object, the allocator.
 constexpr std::size_t kTextOverhead = 96;
+// Copying is that much faster than looking at each character: templates that build the prompt in
+// one variable copy all of it for every message.
+constexpr std::size_t kCopiedBytesPerStep = 512;
 
 }  // namespace
 
@@ -34,7 +37,7 @@ void TextBuilder::pay(std::size_t bytes) {
   if (bytes > max_bytes_ - bytes_.size()) {
     fail_limit("the template's output is longer than {} bytes", max_bytes_);
   }
-  budget_.spend_for_bytes(bytes);
+  budget_.spend(static_cast<std::int64_t>(bytes / kCopiedBytesPerStep));
   budget_.take(bytes);
   charged_ += bytes;
 }

@@ -291,6 +291,12 @@ Text url_quote(Machine& machine, const Text& text, std::string_view safe) {
   });
 }
 
+// A part of a query: spaces are plus signs.
+Text query_quote(Machine& machine, const Value& value) {
+  return replace_text(machine.budget(), url_quote(machine, machine.to_text(value), ""),
+                      Text::literal("%20"), Text::literal("+"), -1);
+}
+
 Value urlencode(Machine& machine, const Value& input, const Arguments&) {
   if (!input.is(Kind::kDict)) {
     return Value::string(url_quote(machine, machine.to_text(input), "/"));
@@ -298,9 +304,9 @@ Value urlencode(Machine& machine, const Value& input, const Arguments&) {
   TextBuilder out(machine.budget());
   for (const auto& entry : input.as_dict().entries()) {
     if (out.size() > 0) out.append_template("&");
-    out.append(url_quote(machine, machine.to_text(entry.key), ""));
+    out.append(query_quote(machine, entry.key));
     out.append_template("=");
-    out.append(url_quote(machine, machine.to_text(entry.value), ""));
+    out.append(query_quote(machine, entry.value));
   }
   return Value::string(out.finish());
 }

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fmt/format.h>
+
 #include <fstream>
 #include <set>
 
@@ -172,7 +174,7 @@ TEST(DecoderGolden, OtherArchitecturesAreRefusedByName) {
     auto loaded = LoadedModel::load(path, kReference);
     ASSERT_FALSE(loaded.ok());
     EXPECT_EQ(loaded.status().kind(), ErrorKind::kUnsupported);
-    EXPECT_THAT(loaded.status().message(), HasSubstr("'" + model_type_of(path) + "'"));
+    EXPECT_THAT(loaded.status().message(), HasSubstr(fmt::format("'{}'", model_type_of(path))));
   }
 }
 

@@ -42,10 +42,10 @@ Status check_settings(const GgufReader& reader) {
 Status read_vocabulary(const formats::ModelSource& source, ModelDescription& description) {
   const std::string& name = description.tensor_names.embedding;
   const TensorView* embedding = source.find_tensor(name);
-  if (embedding == nullptr) return corrupt("tensor " + name + " is missing");
-  TUTTI_ASSIGN_OR_RETURN(
-      description.vocab_size,
-      check_integer("rows of tensor " + name, embedding->num_rows(), {1, kMaxVocabulary}));
+  if (embedding == nullptr) return corrupt(fmt::format("tensor {} is missing", name));
+  TUTTI_ASSIGN_OR_RETURN(description.vocab_size,
+                         check_integer(fmt::format("rows of tensor {}", name),
+                                       embedding->num_rows(), {1, kMaxVocabulary}));
   return {};
 }
 

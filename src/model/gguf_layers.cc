@@ -23,7 +23,8 @@ Result<std::vector<float>> read_factors(const TensorView& tensor, int rotary_dim
   TUTTI_ASSIGN_OR_RETURN(const std::vector<float> factors, dequantize(tensor));
   for (const float factor : factors) {
     TUTTI_RETURN_IF_ERROR(
-        check_number("tensor " + tensor.name + ": a factor", factor, kFactorRange).status());
+        check_number(fmt::format("tensor {}: a factor", tensor.name), factor, kFactorRange)
+            .status());
   }
   return factors;
 }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <pcre2.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <utility>
@@ -12,9 +13,11 @@ namespace tutti::text {
 namespace {
 
 constexpr std::size_t kMaxPatternBytes = 64 << 10;
-// Steps of one match. A split pattern takes a few for each byte of a word; ten million spaces in a
-// row are the worst that honest patterns see.
-constexpr std::uint32_t kMatchLimit = 100'000'000;
+// Steps of one match: a few for each byte of the text are what honest patterns need at worst (a run
+// of spaces as long as the text).
+constexpr std::size_t kMinMatchLimit = 1'000'000;
+constexpr std::size_t kMatchLimitPerByte = 8;
+constexpr std::size_t kMaxMatchLimit = 1'000'000'000;
 constexpr std::uint32_t kHeapLimitKiB = 64 << 10;
 constexpr std::size_t kJitStackMaxBytes = 8 << 20;
 
@@ -88,21 +91,24 @@ struct RegexMatches::State {
 };
 
 RegexMatches::RegexMatches(const Regex& regex, std::string_view text)
-    : regex_(regex), text_(text), state_(std::make_unique<State>()) {
+    : regex_(regex), state_(std::make_unique<State>()) {
   state_->data.reset(pcre2_match_data_create(1, nullptr));
   state_->context.reset(pcre2_match_context_create(nullptr));
-  pcre2_set_match_limit(state_->context.get(), kMatchLimit);
   pcre2_set_heap_limit(state_->context.get(), kHeapLimitKiB);
   if (regex.code_->has_jit) {
     state_->stack.reset(pcre2_jit_stack_create(32 << 10, kJitStackMaxBytes, nullptr));
     pcre2_jit_stack_assign(state_->context.get(), nullptr, state_->stack.get());
   }
+  restart(text);
 }
 
 RegexMatches::~RegexMatches() = default;
 
 void RegexMatches::restart(std::string_view text) {
   text_ = text;
+  pcre2_set_match_limit(state_->context.get(),
+                        static_cast<std::uint32_t>(std::clamp(text.size() * kMatchLimitPerByte,
+                                                              kMinMatchLimit, kMaxMatchLimit)));
   position_ = 0;
   last_end_.reset();
 }

@@ -36,8 +36,8 @@ struct TokenEvent {
 
 struct Usage {
   int prompt_tokens = 0;
-  int completion_tokens = 0;
-  int cached_tokens = 0;  // prompt tokens whose keys and values were in the cache
+  int completion_tokens = 0;  // new tokens, the one that ended the sequence included
+  int cached_tokens = 0;      // prompt tokens whose keys and values were in the cache
 };
 
 // How long the phases of a sequence took.

@@ -11,15 +11,17 @@
 namespace tutti {
 
 struct SamplingParams {
-  double temperature = 1.0;        // 0: greedy; (0, 100]
-  int top_k = 0;                   // 0 or less: off
-  double top_p = 1.0;              // (0, 1]; 1: off
-  double min_p = 0.0;              // [0, 1]; 0: off
-  double typical_p = 1.0;          // (0, 1]; 1: off
-  double repeat_penalty = 1.0;     // (0, 100]; 1: off (HF's and vLLM's repetition_penalty)
-  int repeat_last_n = -1;          // tokens that penalties look back at; -1: all, 0: none
-  double frequency_penalty = 0.0;  // [-2, 2]
-  double presence_penalty = 0.0;   // [-2, 2]
+  double temperature = 1.0;     // (0, 100]; 0, or less than 1e-5: greedy
+  int top_k = 0;                // 0 or less: off
+  double top_p = 1.0;           // (0, 1]; 1: off
+  double min_p = 0.0;           // [0, 1]; 0: off
+  double typical_p = 1.0;       // (0, 1]; 1: off
+  double repeat_penalty = 1.0;  // (0, 100]; 1: off (HF's and vLLM's repetition_penalty)
+  int repeat_last_n = -1;       // tokens that penalties look back at; -1: all, 0: none
+  // Over the generated tokens among the last repeat_last_n; the prompt's do not count, as with
+  // OpenAI and vLLM. (repeat_penalty counts both.)
+  double frequency_penalty = 0.0;  // [-2, 2], for each occurrence
+  double presence_penalty = 0.0;   // [-2, 2], once for each token
   // Added to the logits. Each token at most once.
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::uint64_t seed = 0;               // random numbers are a function of (seed, position)

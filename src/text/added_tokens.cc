@@ -118,7 +118,7 @@ std::vector<TextSegment> AddedTokenFinder::split(std::string_view text, bool par
     const TextSpan wide = widen(text, match.span, token, copied);
     if (copied < wide.begin) segments.push_back({{copied, wide.begin}, -1});
     segments.push_back({wide, token.id});
-    begin = copied = wide.end;
+    copied = wide.end;
   }
   if (copied < text.size()) segments.push_back({{copied, text.size()}, -1});
   return segments;

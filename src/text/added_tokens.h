@@ -30,7 +30,8 @@ class AddedTokenFinder {
 
   bool is_empty() const { return is_empty_; }
 
-  // The leftmost, longest matches and what lies between them, covering `text`. Special tokens match
+  // The leftmost, longest matches and what lies between them, covering `text`. A token that takes
+  // white space behind it may overlap one that is white space. Special tokens match
   // only when `parse_special`. No token matches that touches a literal span, unless it is white
   // space alone.
   std::vector<TextSegment> split(std::string_view text, bool parse_special,

@@ -19,7 +19,7 @@ IncrementalDetokenizer& IncrementalDetokenizer::operator=(IncrementalDetokenizer
 std::string IncrementalDetokenizer::push(std::int32_t id) {
   const Vocabulary& vocabulary = tokenizer_->vocabulary();
   if (!vocabulary.contains(id) || (skip_special_tokens_ && vocabulary.is_special(id))) return {};
-  return stages_->push(vocabulary.token(id));
+  return stages_->push(tokenizer_->decoder_input(id));
 }
 
 std::string IncrementalDetokenizer::finish() { return stages_->finish(); }

@@ -80,9 +80,9 @@ std::string bert(std::string_view text, const normalizer::Bert& options) {
   result.reserve(text.size());
   for_each_char(text, [&](char32_t c, std::size_t, int) {
     if (options.clean_text) {
-      const bool is_space = is_white_space(c) && (c == '\t' || c == '\n' || c == '\r' || c > 0x1F);
-      if (!is_space && (c == 0 || c == kReplacementCharacter || is_control_or_format(c))) return;
-      if (is_space) c = ' ';
+      const bool is_line = c == '\t' || c == '\n' || c == '\r';
+      if (!is_line && (c == 0 || c == kReplacementCharacter || is_control_or_format(c))) return;
+      if (is_white_space(c)) c = ' ';
     }
     if (options.handle_chinese_chars && is_cjk_ideograph(c)) {
       result += ' ';

@@ -14,7 +14,8 @@ namespace {
 constexpr std::size_t kMaxSteps = 32;
 constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kWordPattern = R"(\w+|[^\w\s]+)";
+// With the joiners, which are word characters there but not to Oniguruma.
+constexpr std::string_view kWordPattern = R"([\w\x{200c}\x{200d}]+|[^\w\s\x{200c}\x{200d}]+)";
 
 }  // namespace
 

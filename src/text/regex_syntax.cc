@@ -17,7 +17,7 @@ namespace tutti::text {
 namespace {
 
 constexpr int kMaxClassDepth = 16;
-constexpr std::string_view kWordClass = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}";
+constexpr std::string_view kWordClass = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
 
 struct PropertyName {
   std::string_view oniguruma;  // lower case, no '_', ' ' or '-'

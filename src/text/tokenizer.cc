@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_map>
 #include <utility>
 
 #include "text/added_tokens.h"
@@ -122,6 +123,7 @@ struct Tokenizer::Parts {
   std::string eos_token;
   std::string unk_token;
   std::string pad_token;
+  std::unordered_map<std::int32_t, std::string> normalized_added;  // whose form is another
 
   void encode_text(std::string_view text, const EncodeOptions& options,
                    std::span<const TextSpan> literal_spans, std::vector<std::int32_t>& ids) const;
@@ -158,6 +160,11 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::create(TokenizerSpec spec) {
                                          {}});
   TUTTI_ASSIGN_OR_RETURN(parts->model, make_model(parts->spec.model, parts->vocabulary,
                                                   parts->pre_tokenizer.is_byte_level()));
+  for (const AddedTokenSpec& added : parts->spec.added_tokens) {
+    if (!added.normalized || parts->normalizer.is_identity()) continue;
+    std::string normalized = parts->normalizer.apply(added.content);
+    if (normalized != added.content) parts->normalized_added.emplace(added.id, normalized);
+  }
   parts->spec.vocab = {};
   parts->spec.model.merges = {};
   parts->spec.model.scores = {};
@@ -300,6 +307,10 @@ bool Tokenizer::adds_eos() const {
 }
 
 const Vocabulary& Tokenizer::vocabulary() const { return parts_->vocabulary; }
+const std::string& Tokenizer::decoder_input(std::int32_t id) const {
+  const auto entry = parts_->normalized_added.find(id);
+  return entry == parts_->normalized_added.end() ? id_to_token(id) : entry->second;
+}
 const DecoderPlan& Tokenizer::decoder_plan() const { return parts_->decoder_plan; }
 
 }  // namespace tutti::text

@@ -71,7 +71,9 @@ class Tokenizer {
   bool adds_bos() const;
   bool adds_eos() const;
 
-  // For IncrementalDetokenizer.
+  // For IncrementalDetokenizer. What the decoders are given for a token: the token, or the normal
+  // form of an added token that is looked for in normalized text.
+  const std::string& decoder_input(std::int32_t id) const;
   const Vocabulary& vocabulary() const;
   const DecoderPlan& decoder_plan() const;
 

@@ -36,8 +36,8 @@ struct RenderedPrompt {
 
 struct RenderOptions {
   // Steps a render may take: one for each expression and statement evaluated, for each 64 bytes of
-  // string looked at and for each 512 copied.
-  std::int64_t fuel = 10'000'000;
+  // string looked at, each 8 rewritten and each 1024 copied.
+  std::int64_t fuel = 6'000'000;
   std::size_t max_output_bytes = std::size_t{64} << 20;
   // Bytes the template's values may hold at once, the variables included.
   std::size_t max_memory_bytes = std::size_t{512} << 20;

@@ -10,7 +10,8 @@ namespace tutti::text::jinja {
 
 template <typename Map>
 Text map_text(Budget& budget, const Text& text, Map append_mapped) {
-  budget.spend_for_bytes(text.size());
+  // Each code point is taken apart and put together again.
+  budget.spend(static_cast<std::int64_t>(text.size() / 8));
   TextBuilder out(budget);
   ContentCursor cursor(text);
   std::string run;

@@ -12,7 +12,7 @@ namespace {
 constexpr std::size_t kTextOverhead = 96;
 // Copying is that much faster than looking at each character: templates that build the prompt in
 // one variable copy all of it for every message.
-constexpr std::size_t kCopiedBytesPerStep = 512;
+constexpr std::size_t kCopiedBytesPerStep = 1024;
 
 }  // namespace
 

@@ -44,7 +44,7 @@ struct PanelProduct {
 struct PanelWeights {
   DType dtype = DType::kF32;
   const std::byte* const* rows = nullptr;  // [32], at input 0 of each row; nullptr: a row of zeros
-  int first_input = 0;                     // a multiple of 32 and of the type's block size
+  int first_input = 0;                     // a multiple of 256
   int num_inputs = 0;                      // from there; padded with zeros to a multiple of 32
   std::uint16_t* panel = nullptr;          // of block first_input / 32
 };

@@ -56,7 +56,7 @@ void pack_rows(const PackRows& job) {
         const int count = job.num_inputs - k;
         const Vector values = count >= 16 ? load(x + k) : load_first(x + k, count < 0 ? 0 : count);
         const std::ptrdiff_t tile_row = static_cast<std::ptrdiff_t>(k / kBlockInputs) * rows + row;
-        store_bf16(packed + tile_row * kBlockInputs + k % kBlockInputs, rounded(values));
+        store_rounded(packed + tile_row * kBlockInputs + k % kBlockInputs, values);
       }
     }
   }

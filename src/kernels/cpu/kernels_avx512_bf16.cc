@@ -50,7 +50,7 @@ void pack_rows(const PackRows& job) {
         const int count = job.num_inputs - k;
         const Vector values = count >= 16 ? load(x + k) : load_first(x + k, count < 0 ? 0 : count);
         alignas(32) std::uint64_t quads[4];
-        store_bf16(reinterpret_cast<std::uint16_t*>(quads), rounded(values));
+        store_rounded(reinterpret_cast<std::uint16_t*>(quads), values);
         // Each 64 bits are inputs 0, 1, 2, 3 from the lowest; wanted: 2, 0, 3, 1.
         const __m256i order =
             _mm256_setr_epi8(4, 5, 0, 1, 6, 7, 2, 3, 12, 13, 8, 9, 14, 15, 10, 11, 4, 5, 0, 1, 6, 7,

@@ -47,37 +47,41 @@ TUTTI_INLINE Block scaled_minus(__m128i first, __m128i second, float scale, floa
   return {sub(product.first, broadcast(offset)), sub(product.second, broadcast(offset))};
 }
 
-// Each of the following gives block `index` of 32 inputs of a row.
+// Each of the following reads block `index` (0..7) of 32 inputs, of the 256 inputs whose
+// kEightBlocks bytes begin at `eight`.
 
 struct FromF32 {
-  TUTTI_INLINE static Block read(const std::byte* row, int index) {
-    const auto* values =
-        reinterpret_cast<const float*>(row) + 32 * static_cast<std::ptrdiff_t>(index);
+  static constexpr int kEightBlocks = 1024;
+  TUTTI_INLINE static Block read(const std::byte* eight, int index) {
+    const auto* values = reinterpret_cast<const float*>(eight) + 32 * index;
     return {load(values), load(values + 16)};
   }
 };
 struct FromF16 {
-  TUTTI_INLINE static Block read(const std::byte* row, int index) {
-    const std::byte* values = row + 64 * static_cast<std::ptrdiff_t>(index);
+  static constexpr int kEightBlocks = 512;
+  TUTTI_INLINE static Block read(const std::byte* eight, int index) {
+    const std::byte* values = eight + 64 * index;
     return {widen_f16(values), widen_f16(values + 32)};
   }
 };
 struct FromBF16 {
-  TUTTI_INLINE static Block read(const std::byte* row, int index) {
-    const auto* values =
-        reinterpret_cast<const std::uint16_t*>(row) + 32 * static_cast<std::ptrdiff_t>(index);
+  static constexpr int kEightBlocks = 512;
+  TUTTI_INLINE static Block read(const std::byte* eight, int index) {
+    const auto* values = reinterpret_cast<const std::uint16_t*>(eight) + 32 * index;
     return {widen_bf16(values), widen_bf16(values + 16)};
   }
 };
 struct FromQ8_0 {
-  TUTTI_INLINE static Block read(const std::byte* row, int index) {
-    const std::byte* block = row + 34 * static_cast<std::ptrdiff_t>(index);
+  static constexpr int kEightBlocks = 272;
+  TUTTI_INLINE static Block read(const std::byte* eight, int index) {
+    const std::byte* block = eight + 34 * index;
     return scaled(load_bytes(block + 2), load_bytes(block + 18), half_at(block));
   }
 };
 struct FromQ4_0 {
-  TUTTI_INLINE static Block read(const std::byte* row, int index) {
-    const std::byte* block = row + 18 * static_cast<std::ptrdiff_t>(index);
+  static constexpr int kEightBlocks = 144;
+  TUTTI_INLINE static Block read(const std::byte* eight, int index) {
+    const std::byte* block = eight + 18 * index;
     const __m128i packed = load_bytes(block + 2);
     const __m128i middle = _mm_set1_epi8(8);
     return scaled(_mm_sub_epi8(low_nibbles(packed), middle),
@@ -85,16 +89,18 @@ struct FromQ4_0 {
   }
 };
 struct FromQ4_1 {
-  TUTTI_INLINE static Block read(const std::byte* row, int index) {
-    const std::byte* block = row + 20 * static_cast<std::ptrdiff_t>(index);
+  static constexpr int kEightBlocks = 160;
+  TUTTI_INLINE static Block read(const std::byte* eight, int index) {
+    const std::byte* block = eight + 20 * index;
     const __m128i packed = load_bytes(block + 4);
     return scaled_plus(low_nibbles(packed), high_nibbles(packed), half_at(block),
                        half_at(block + 2));
   }
 };
 struct FromQ5_0 {
-  TUTTI_INLINE static Block read(const std::byte* row, int index) {
-    const std::byte* block = row + 22 * static_cast<std::ptrdiff_t>(index);
+  static constexpr int kEightBlocks = 176;
+  TUTTI_INLINE static Block read(const std::byte* eight, int index) {
+    const std::byte* block = eight + 22 * index;
     const __m128i packed = load_bytes(block + 6);
     const int low_bits = byte_at(block, 2) | byte_at(block, 3) << 8;
     const int high_bits = byte_at(block, 4) | byte_at(block, 5) << 8;
@@ -105,8 +111,9 @@ struct FromQ5_0 {
   }
 };
 struct FromQ5_1 {
-  TUTTI_INLINE static Block read(const std::byte* row, int index) {
-    const std::byte* block = row + 24 * static_cast<std::ptrdiff_t>(index);
+  static constexpr int kEightBlocks = 192;
+  TUTTI_INLINE static Block read(const std::byte* eight, int index) {
+    const std::byte* block = eight + 24 * index;
     const __m128i packed = load_bytes(block + 8);
     const int low_bits = byte_at(block, 4) | byte_at(block, 5) << 8;
     const int high_bits = byte_at(block, 6) | byte_at(block, 7) << 8;
@@ -119,7 +126,7 @@ struct FromQ5_1 {
 struct ScaleAndMinimum {
   float scale, minimum;
 };
-// Of group `j` of a Q4_K or Q5_K superblock.
+// Of index `j` of a Q4_K or Q5_K superblock.
 TUTTI_INLINE ScaleAndMinimum k_scale_and_minimum(const std::byte* block, int j) {
   const std::byte* packed = block + 4;
   int scale = byte_at(packed, j) & 63;
@@ -133,49 +140,47 @@ TUTTI_INLINE ScaleAndMinimum k_scale_and_minimum(const std::byte* block, int j) 
           half_at(block + 2) * static_cast<float>(minimum)};
 }
 struct FromQ4_K {
-  TUTTI_INLINE static Block read(const std::byte* row, int index) {
-    const std::byte* block = row + 144 * static_cast<std::ptrdiff_t>(index / 8);
-    const int group = index % 8;
-    const ScaleAndMinimum k = k_scale_and_minimum(block, group);
-    const std::byte* nibbles = block + 16 + group / 2 * 32;
+  static constexpr int kEightBlocks = 144;
+  TUTTI_INLINE static Block read(const std::byte* eight, int index) {
+    const ScaleAndMinimum k = k_scale_and_minimum(eight, index);
+    const std::byte* nibbles = eight + 16 + index / 2 * 32;
     const __m128i first = load_bytes(nibbles);
     const __m128i second = load_bytes(nibbles + 16);
-    return group % 2 == 0
+    return index % 2 == 0
                ? scaled_minus(low_nibbles(first), low_nibbles(second), k.scale, k.minimum)
                : scaled_minus(high_nibbles(first), high_nibbles(second), k.scale, k.minimum);
   }
 };
 struct FromQ5_K {
-  TUTTI_INLINE static __m128i fifth(const std::byte* bytes, int group) {
-    const __m128i bit = _mm_set1_epi8(static_cast<char>(1 << group));
+  static constexpr int kEightBlocks = 176;
+  TUTTI_INLINE static __m128i fifth(const std::byte* bytes, int index) {
+    const __m128i bit = _mm_set1_epi8(static_cast<char>(1 << index));
     const __m128i is_set = _mm_cmpeq_epi8(_mm_and_si128(load_bytes(bytes), bit), bit);
     return _mm_and_si128(is_set, _mm_set1_epi8(16));
   }
-  TUTTI_INLINE static Block read(const std::byte* row, int index) {
-    const std::byte* block = row + 176 * static_cast<std::ptrdiff_t>(index / 8);
-    const int group = index % 8;
-    const ScaleAndMinimum k = k_scale_and_minimum(block, group);
-    const std::byte* nibbles = block + 48 + group / 2 * 32;
+  TUTTI_INLINE static Block read(const std::byte* eight, int index) {
+    const ScaleAndMinimum k = k_scale_and_minimum(eight, index);
+    const std::byte* nibbles = eight + 48 + index / 2 * 32;
     __m128i first = load_bytes(nibbles);
     __m128i second = load_bytes(nibbles + 16);
-    first = group % 2 == 0 ? low_nibbles(first) : high_nibbles(first);
-    second = group % 2 == 0 ? low_nibbles(second) : high_nibbles(second);
-    return scaled_minus(_mm_or_si128(first, fifth(block + 16, group)),
-                        _mm_or_si128(second, fifth(block + 32, group)), k.scale, k.minimum);
+    first = index % 2 == 0 ? low_nibbles(first) : high_nibbles(first);
+    second = index % 2 == 0 ? low_nibbles(second) : high_nibbles(second);
+    return scaled_minus(_mm_or_si128(first, fifth(eight + 16, index)),
+                        _mm_or_si128(second, fifth(eight + 32, index)), k.scale, k.minimum);
   }
 };
 struct FromQ6_K {
+  static constexpr int kEightBlocks = 210;
   TUTTI_INLINE static __m128i upper_bits(const std::byte* bytes, int quarter) {
     const __m128i pairs = _mm_srl_epi16(load_bytes(bytes), _mm_cvtsi32_si128(2 * quarter));
     return _mm_slli_epi16(_mm_and_si128(pairs, _mm_set1_epi8(3)), 4);
   }
-  TUTTI_INLINE static Block read(const std::byte* row, int index) {
-    const std::byte* block = row + 210 * static_cast<std::ptrdiff_t>(index / 8);
-    const int half = index % 8 / 4;
+  TUTTI_INLINE static Block read(const std::byte* eight, int index) {
+    const int half = index / 4;
     const int quarter = index % 4;
-    const std::byte* low = block + half * 64 + quarter % 2 * 32;
-    const std::byte* high = block + 128 + half * 32;
-    const std::byte* scales = block + 192 + half * 8 + quarter * 2;
+    const std::byte* low = eight + half * 64 + quarter % 2 * 32;
+    const std::byte* high = eight + 128 + half * 32;
+    const std::byte* scales = eight + 192 + half * 8 + quarter * 2;
     __m128i first = load_bytes(low);
     __m128i second = load_bytes(low + 16);
     first = quarter < 2 ? low_nibbles(first) : high_nibbles(first);
@@ -183,7 +188,7 @@ struct FromQ6_K {
     const __m128i middle = _mm_set1_epi8(32);
     first = _mm_sub_epi8(_mm_or_si128(first, upper_bits(high, quarter)), middle);
     second = _mm_sub_epi8(_mm_or_si128(second, upper_bits(high + 16, quarter)), middle);
-    const float d = half_at(block + 208);
+    const float d = half_at(eight + 208);
     const float first_scale = d * static_cast<float>(static_cast<signed char>(byte_at(scales, 0)));
     const float second_scale = d * static_cast<float>(static_cast<signed char>(byte_at(scales, 1)));
     return {mul(widen_bytes(first), broadcast(first_scale)),
@@ -193,52 +198,79 @@ struct FromQ6_K {
 
 // The last, partial block of a row of a plain type, through a copy padded with zeros.
 template <typename Type>
-TUTTI_INLINE Block read_partial(const std::byte* row, int index, int count, int value_bytes) {
-  alignas(64) std::byte copy[128] = {};
-  const std::byte* from = row + static_cast<std::ptrdiff_t>(index) * 32 * value_bytes;
-  for (int i = 0; i < count * value_bytes; ++i) copy[i] = from[i];
+TUTTI_INLINE Block read_partial(const std::byte* eight, int index, int count) {
+  constexpr int kValueBytes = Type::kEightBlocks / 256;
+  alignas(64) std::byte copy[kBlockInputs * kValueBytes] = {};
+  const std::byte* from = eight + index * kBlockInputs * kValueBytes;
+  for (int i = 0; i < count * kValueBytes; ++i) copy[i] = from[i];
   return Type::read(copy, 0);
 }
 
-template <typename Type, int kValueBytes = 0>
-void convert(const PanelWeights& job) {
-  const int first_block = job.first_input / kBlockInputs;
-  const int blocks = num_blocks(job.num_inputs);
-  for (int block = 0; block < blocks; ++block) {
-    alignas(64) std::uint32_t pairs[kPanelOutputs][16];
-    const int left = job.num_inputs - block * kBlockInputs;
-    for (int n = 0; n < kPanelOutputs; ++n) {
-      Block values{zero(), zero()};
-      if (const std::byte* row = job.rows[n]) {
-        if constexpr (kValueBytes > 0) {
-          values = left < kBlockInputs
-                       ? read_partial<Type>(row, first_block + block, left, kValueBytes)
-                       : Type::read(row, first_block + block);
-        } else {
-          values = Type::read(row, first_block + block);
-        }
-      }
-      auto* out = reinterpret_cast<std::uint16_t*>(pairs[n]);
-      store_bf16(out, rounded(values.first));
-      store_bf16(out + 16, rounded(values.second));
+// Eight blocks of a row, or as many as `num_inputs` fill, as pairs of bf16: [8][32 outputs][16].
+using EightBlocks = std::uint32_t[8][kPanelOutputs][16];
+
+TUTTI_INLINE void store_pairs(EightBlocks& pairs, int block, int n, Block values) {
+  auto* out = reinterpret_cast<std::uint16_t*>(pairs[block][n]);
+  store_rounded(out, values.first);
+  store_rounded(out + 16, values.second);
+}
+
+template <typename Type>
+TUTTI_INLINE void read_row(const std::byte* eight, int num_inputs, int n, EightBlocks& pairs) {
+  if (eight == nullptr) {
+    for (int block = 0; block < 8; ++block) store_pairs(pairs, block, n, {zero(), zero()});
+    return;
+  }
+  if (num_inputs == 256) {
+// Unrolled, so that where a block's bits lie is known to the compiler.
+#pragma GCC unroll 8
+    for (int block = 0; block < 8; ++block) {
+      store_pairs(pairs, block, n, Type::read(eight, block));
     }
-    auto* panel = reinterpret_cast<std::uint32_t*>(job.panel + static_cast<std::ptrdiff_t>(block) *
-                                                                   kPanelBlockValues);
-    transpose_16x16(pairs[0], panel);
-    transpose_16x16(pairs[16], panel + 16);
+    return;
+  }
+  for (int block = 0; block < num_blocks(num_inputs); ++block) {
+    const int left = num_inputs - block * kBlockInputs;
+    if constexpr (Type::kEightBlocks >= 512) {
+      store_pairs(
+          pairs, block, n,
+          left < kBlockInputs ? read_partial<Type>(eight, block, left) : Type::read(eight, block));
+    } else {
+      store_pairs(pairs, block, n, Type::read(eight, block));
+    }
+  }
+}
+
+// Rows are read 256 inputs at a time, so that the bytes of each are a stream of some cache lines.
+template <typename Type>
+void convert(const PanelWeights& job) {
+  alignas(64) EightBlocks pairs;
+  for (int input = 0; input < job.num_inputs; input += 256) {
+    const int count = job.num_inputs - input < 256 ? job.num_inputs - input : 256;
+    const std::ptrdiff_t offset =
+        static_cast<std::ptrdiff_t>((job.first_input + input) / 256) * Type::kEightBlocks;
+    for (int n = 0; n < kPanelOutputs; ++n) {
+      read_row<Type>(job.rows[n] == nullptr ? nullptr : job.rows[n] + offset, count, n, pairs);
+    }
+    for (int block = 0; block < num_blocks(count); ++block) {
+      auto* panel = reinterpret_cast<std::uint32_t*>(
+          job.panel + panel_values(input) + static_cast<std::ptrdiff_t>(block) * kPanelBlockValues);
+      transpose_16x16(pairs[block][0], panel);
+      transpose_16x16(pairs[block][16], panel + 16);
+    }
   }
 }
 
 void weights_to_panel(const PanelWeights& job) {
   switch (job.dtype) {
     case DType::kF32:
-      convert<FromF32, 4>(job);
+      convert<FromF32>(job);
       break;
     case DType::kF16:
-      convert<FromF16, 2>(job);
+      convert<FromF16>(job);
       break;
     case DType::kBF16:
-      convert<FromBF16, 2>(job);
+      convert<FromBF16>(job);
       break;
     case DType::kQ8_0:
       convert<FromQ8_0>(job);

@@ -153,6 +153,7 @@ TUTTI_INLINE void store_bf16(std::uint16_t* p, Vector x) {
   const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0xd8);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), packed);
 }
+TUTTI_INLINE void store_rounded(std::uint16_t* p, Vector x) { store_bf16(p, rounded(x)); }
 TUTTI_INLINE Vector widen_bf16(const std::uint16_t* p) {
   const __m256i values = load_words(p);
   const __m256i low = _mm256_cvtepu16_epi32(_mm256_castsi256_si128(values));

@@ -105,6 +105,14 @@ TUTTI_INLINE void store_bf16(std::uint16_t* p, Vector x) {
   const __m512i words = _mm512_srli_epi32(_mm512_castps_si512(x.lanes), 16);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(words));
 }
+// store_bf16(p, rounded(x)). VCVTNEPS2BF16 is the law's rounding, denormals included.
+TUTTI_INLINE void store_rounded(std::uint16_t* p, Vector x) {
+#if defined(__AVX512BF16__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(x.lanes));
+#else
+  store_bf16(p, rounded(x));
+#endif
+}
 TUTTI_INLINE Vector widen_bf16(const std::uint16_t* p) {
   const __m256i values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(values), 16))};

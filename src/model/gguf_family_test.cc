@@ -201,7 +201,7 @@ void expect_same_as_golden(const Conversion& conversion) {
   converter.write(file);
   auto loaded = LoadedModel::load(
       file,
-      {.compute_class = device::ComputeClass::kF32, .isa = device::Isa::kRef, .num_threads = 2});
+      {.compute_class = device::ComputeClass::kF32, .isa = device::Isa::kRef, .num_threads = 1});
   ASSERT_TRUE(loaded.ok()) << loaded.status().message();
   const testing::Golden golden = testing::read_golden(path / "golden.safetensors");
   const testing::Deviation off = testing::deviation((*loaded)->logits_of(golden.input_ids),

@@ -9,7 +9,7 @@
 namespace tutti::model {
 namespace {
 
-// Bytes of floats per row, rounded so that the next activation starts on a cache line.
+// Activations start on a cache line's boundary.
 constexpr std::size_t kFloatsPerLine = 16;
 
 std::size_t padded(std::size_t num_floats) {

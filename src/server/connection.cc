@@ -114,9 +114,9 @@ asio::awaitable<bool> Connection::read_request(HttpRequest& request) {
         co_return co_await refuse(reader_.error());
       case ReadProgress::kHeaderDone:
         arm(context_.options.body_timeout);
-        if (reader_.expects_continue() && reader_.num_buffered() == 0 &&
-            !co_await write("HTTP/1.1 100 Continue\r\n\r\n")) {
-          co_return false;
+        if (reader_.expects_continue() && reader_.num_buffered() == 0) {
+          const bool written = co_await write("HTTP/1.1 100 Continue\r\n\r\n");
+          if (!written) co_return false;
         }
         break;
       case ReadProgress::kNeedsMore:

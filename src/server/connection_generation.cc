@@ -91,7 +91,8 @@ asio::awaitable<bool> Connection::generate(const Route& route, const HttpRequest
     // Nobody is there to answer.
   } else if (!call->ok()) {
     co_await stop_watching();
-    co_return !disconnected_ && co_await send(request, render_error(route.dialect, call->status()));
+    if (disconnected_) co_return false;
+    co_return co_await send(request, render_error(route.dialect, call->status()));
   } else {
     keeps = co_await run_generation(route, request, **call);
   }
@@ -135,8 +136,9 @@ asio::awaitable<bool> Connection::run_generation(const Route& route, const HttpR
     co_return co_await send(request, render_error(route.dialect, generation.status(),
                                                   retry_after_seconds(call.served)));
   }
-  co_return call.stream ? co_await send_stream(route, request, call, **generation)
-                        : co_await send_whole(route, request, call, **generation);
+  // Not `?:`: GCC 12 evaluates both sides when they hold co_await.
+  if (call.stream) co_return co_await send_stream(route, request, call, **generation);
+  co_return co_await send_whole(route, request, call, **generation);
 }
 
 asio::awaitable<bool> Connection::send_whole(const Route& route, const HttpRequest& request,

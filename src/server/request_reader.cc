@@ -152,6 +152,7 @@ struct RequestReader::Impl {
 
   ReadProgress read_header() {
     skip_empty_lines();
+    if (data().empty() || data() == "\r") return ReadProgress::kNeedsMore;
     if (has_bare_line_feed()) return fail(400, "malformed HTTP request: a line ends without CR");
     beast::error_code code;
     buffer.consume(parser->put(buffer.cdata(), code));

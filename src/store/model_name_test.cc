@@ -11,7 +11,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kDigest = "sha256:" + std::string(64, 'a');
+std::string digest_of(std::size_t length, char digit) {
+  std::string text = "sha256:";
+  text.append(length, digit);
+  return text;
+}
+
+const std::string kDigest = digest_of(64, 'a');
 
 void write(const fs::path& path, const std::string& text) {
   fs::create_directories(path.parent_path());
@@ -45,42 +51,46 @@ TEST(ModelName, RefusesWhatCouldLeaveTheStore) {
 }
 
 TEST(BlobPath, TakesExactlySixtyFourLowerCaseHexDigits) {
-  EXPECT_EQ(blob_path("/r", kDigest)->string(), "/r/blobs/sha256-" + std::string(64, 'a'));
-  for (const std::string& digest :
-       {"sha256:" + std::string(63, 'a'), "sha256:" + std::string(65, 'a'),
-        "sha256:" + std::string(64, 'A'), "sha256-" + std::string(64, 'a'),
-        "sha256:../../" + std::string(58, 'a'), std::string("../../etc/passwd"), std::string()}) {
-    EXPECT_FALSE(blob_path("/r", digest).ok()) << digest;
-  }
+  EXPECT_EQ(blob_path("/r", kDigest)->string(),
+            fmt::format("/r/blobs/sha256-{}", kDigest.substr(7)));
+  const std::vector<std::string> refused = {digest_of(63, 'a'),
+                                            digest_of(65, 'a'),
+                                            digest_of(64, 'A'),
+                                            fmt::format("sha256-{}", kDigest.substr(7)),
+                                            fmt::format("sha256:../../{}", kDigest.substr(13)),
+                                            "../../etc/passwd",
+                                            ""};
+  for (const std::string& digest : refused) EXPECT_FALSE(blob_path("/r", digest).ok()) << digest;
 }
 
 class Store : public ::testing::Test {
  protected:
   fs::path root_ = testing::make_temp_dir() / "models";
   fs::path manifests_ = root_ / "manifests/registry.ollama.ai/library";
-  fs::path blob_ = root_ / "blobs" / ("sha256-" + std::string(64, 'a'));
+  fs::path blob_ = root_ / "blobs" / fmt::format("sha256-{}", kDigest.substr(7));
 };
 
 TEST_F(Store, FindsTheLayersOfAManifest) {
   write(blob_, "GGUF");
-  const std::string other(64, 'b');
-  write(root_ / "blobs" / ("sha256-" + other), "{{ .Prompt }}");
+  const std::string other = digest_of(64, 'b');
+  write(root_ / "blobs" / fmt::format("sha256-{}", other.substr(7)), "{{ .Prompt }}");
   write(manifests_ / "m/latest",
         R"({"layers":[{"mediaType":"application/vnd.ollama.image.model","digest":")" + kDigest +
-            R"("},{"mediaType":"application/vnd.ollama.image.template","digest":"sha256:)" + other +
+            R"("},{"mediaType":"application/vnd.ollama.image.template","digest":")" + other +
             R"("}]})");
   const auto location = resolve_model("m", root_);
   ASSERT_TRUE(location.ok()) << location.status().message();
   EXPECT_EQ(location->name, "m:latest");
   EXPECT_EQ(location->path, fs::canonical(blob_));
-  EXPECT_EQ(*location->digest, std::string(64, 'a'));
+  EXPECT_EQ(*location->digest, kDigest.substr(7));
   EXPECT_EQ(location->go_template, "{{ .Prompt }}");
 }
 
 TEST_F(Store, RefusesDigestsThatArePaths) {
   write(blob_, "GGUF");
-  for (const std::string& digest : {std::string("sha256:../../etc/x"), std::string("../../etc/x"),
-                                    "sha256:" + std::string(63, 'a'), kDigest + "a"}) {
+  const std::vector<std::string> refused = {"sha256:../../etc/x", "../../etc/x", digest_of(63, 'a'),
+                                            digest_of(65, 'a')};
+  for (const std::string& digest : refused) {
     write(manifests_ / "m/latest", manifest_with(digest));
     EXPECT_FALSE(resolve_model("m", root_).ok()) << digest;
   }

@@ -103,6 +103,7 @@ std::vector<TokenLogprob> best_logprobs(std::span<const float> values, double lo
                    [&](TokenId a, TokenId b) { return values[a] > values[b]; });
   tokens.resize(count);
   std::vector<TokenLogprob> best;
+  best.reserve(tokens.size());
   for (const TokenId token : tokens) {
     best.push_back({token, static_cast<float>(values[token] - log_normaliser)});
   }

@@ -243,6 +243,7 @@ TEST(Sampler, PartialSelectionEqualsAFullSort) {
     const std::vector<TokenId> expected = naive_candidates(params, scores);
     find_candidates(params, scores, candidates);
     std::vector<TokenId> found;
+    found.reserve(candidates.size());
     for (const Candidate& candidate : candidates) found.push_back(candidate.token);
     ASSERT_EQ(found, expected) << "round " << round;
   }

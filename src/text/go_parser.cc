@@ -33,7 +33,7 @@ class Parser {
   std::shared_ptr<Program> run() {
     program_ = std::make_shared<Program>();
     program_->root = parse_list();
-    if (!keyword_.empty()) fail("unexpected {{" + keyword_ + "}}");
+    if (!keyword_.empty()) fail(fmt::format("unexpected {{{{{}}}}}", keyword_));
     return std::move(program_);
   }
 
@@ -231,7 +231,7 @@ class Parser {
       skip_space();
       if (!at("$")) break;
       ++position_;
-      names.push_back("$" + read_word());
+      names.push_back(fmt::format("${}", read_word()));
       skip_space();
     } while (skip(","));
     const bool declares = !names.empty() && names.size() <= 2 && skip(":=");
@@ -260,7 +260,7 @@ class Parser {
     } else if (c == '$') {
       ++position_;
       operand.kind = OperandKind::kVariable;
-      operand.name = "$" + read_word();
+      operand.name = fmt::format("${}", read_word());
     } else if ((c >= '0' && c <= '9') || c == '-' || c == '+') {
       parse_number(operand);
     } else {
@@ -276,7 +276,7 @@ class Parser {
 
   void parse_function_name(Operand& operand) {
     const std::string word = read_word();
-    if (word.empty()) fail("unexpected '" + std::string(source_.substr(position_, 1)) + "'");
+    if (word.empty()) fail(fmt::format("unexpected '{}'", source_.substr(position_, 1)));
     operand.kind = OperandKind::kConstant;
     if (word == "true" || word == "false") {
       operand.constant = jinja::Value::boolean(word == "true");
@@ -300,7 +300,7 @@ class Parser {
     } else if (std::from_chars(text.data(), last, real).ptr == last) {
       operand.constant = jinja::Value::real(real);
     } else {
-      fail("bad number '" + std::string(text) + "'");
+      fail(fmt::format("bad number '{}'", text));
     }
     position_ = end;
   }

@@ -99,12 +99,12 @@ class Interpreter {
     std::vector<std::pair<Value, Value>> entries;
     if (value.is_none()) return entries;
     if (value.is(Kind::kDict)) {
-      for (const auto& entry : value.as_dict().entries()) {
-        entries.emplace_back(entry.key, entry.value);
-      }
-      std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
-        return a.first.is_string() && b.first.is_string() && a.first.view() < b.first.view();
+      std::vector<const jinja::Dict::Entry*> sorted;
+      for (const auto& entry : value.as_dict().entries()) sorted.push_back(&entry);
+      std::stable_sort(sorted.begin(), sorted.end(), [](const auto* a, const auto* b) {
+        return a->key.is_string() && b->key.is_string() && a->key.view() < b->key.view();
       });
+      for (const auto* entry : sorted) entries.emplace_back(entry->key, entry->value);
       return entries;
     }
     if (!value.is_sequence()) fail("range can't iterate over {}", jinja::type_name(value));
@@ -159,7 +159,10 @@ class Interpreter {
     const Machine::DepthGuard guard(machine_);
     line_ = pipeline.line;
     std::optional<Value> piped;
-    for (const Command& command : pipeline.commands) piped = evaluate(command, dot, piped);
+    for (const Command& command : pipeline.commands) {
+      const Value value = evaluate(command, dot, piped);
+      piped.emplace(value);
+    }
     return *piped;
   }
 
@@ -181,37 +184,41 @@ class Interpreter {
 
   Value logical(const Command& command, const Value& dot, const std::optional<Value>& piped) {
     const bool is_and = command.front().name == "and";
-    Value value;
+    if (command.size() == 1 && !piped) fail("{} needs a value", command.front().name);
     for (std::size_t i = 1; i < command.size(); ++i) {
-      value = evaluate(command[i], dot);
-      if (jinja::truthy(value) != is_and) return value;
+      Value value = evaluate(command[i], dot);
+      const bool is_last = i + 1 == command.size() && !piped;
+      if (is_last || jinja::truthy(value) != is_and) return value;
     }
-    return piped ? *piped : value;
+    return *piped;
   }
 
   Value evaluate(const Operand& operand, const Value& dot) {
-    Value value;
-    switch (operand.kind) {
-      case OperandKind::kConstant:
-        value = operand.constant;
-        break;
-      case OperandKind::kDot:
-        value = dot;
-        break;
-      case OperandKind::kVariable:
-        value = *find_variable(operand.name);
-        break;
-      case OperandKind::kParentheses:
-        value = evaluate_commands(*operand.inner, dot);
-        break;
-      case OperandKind::kFunction:
-        value = evaluate(Command{operand_without_fields(operand)}, dot, std::nullopt);
-    }
+    static const Value kNil;
+    Value value = head_of(operand, dot);
     for (const std::string& field : operand.fields) {
       const Value* found = value.is(Kind::kDict) ? value.as_dict().find(field) : nullptr;
-      value = found != nullptr ? Value(*found) : Value();
+      const Value next = found != nullptr ? *found : kNil;
+      value = next;
     }
     return value;
+  }
+
+  // The operand before its fields are taken.
+  Value head_of(const Operand& operand, const Value& dot) {
+    switch (operand.kind) {
+      case OperandKind::kConstant:
+        return operand.constant;
+      case OperandKind::kVariable:
+        return *find_variable(operand.name);
+      case OperandKind::kParentheses:
+        return evaluate_commands(*operand.inner, dot);
+      case OperandKind::kFunction:
+        return evaluate(Command{operand_without_fields(operand)}, dot, std::nullopt);
+      case OperandKind::kDot:
+        break;
+    }
+    return dot;
   }
 
   static Operand operand_without_fields(const Operand& operand) {

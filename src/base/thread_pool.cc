@@ -32,8 +32,8 @@ inline void pause() {
 
 // Waits until value != old: spins, then parks on the futex behind std::atomic::wait.
 template <typename T>
-void wait_while_equal(const std::atomic<T>& value, T old) {
-  const TimePoint deadline = SteadyClock::now() + kSpinTime;
+void wait_while_equal(const std::atomic<T>& value, T old, Duration spin_time) {
+  const TimePoint deadline = SteadyClock::now() + spin_time;
   do {
     for (int i = 0; i < kPausesPerClock; ++i) {
       if (value.load(std::memory_order_acquire) != old) return;
@@ -53,6 +53,7 @@ struct ThreadPool::Impl {
   std::vector<int> processors;  // processors[i]: where worker i is pinned; empty: not pinned
   std::vector<std::thread> threads;
   int num_threads = 1;
+  Duration spin_time = kSpinTime;
   bool caller_pinned = false;
   const std::function<void(int)>* job = nullptr;
   bool stopping = false;
@@ -74,7 +75,7 @@ struct ThreadPool::Impl {
     pin_worker(worker);
     std::uint32_t seen = 0;
     for (;;) {
-      wait_while_equal(generation, seen);
+      wait_while_equal(generation, seen, spin_time);
       ++seen;
       if (stopping) return;
       (*job)(worker);
@@ -86,7 +87,7 @@ struct ThreadPool::Impl {
     for (;;) {
       const std::uint32_t left = num_working.load(std::memory_order_acquire);
       if (left == 0) return;
-      wait_while_equal(num_working, left);
+      wait_while_equal(num_working, left, spin_time);
     }
   }
 };
@@ -94,10 +95,12 @@ struct ThreadPool::Impl {
 ThreadPool::ThreadPool(int num_threads, bool pin) : impl_(std::make_unique<Impl>()) {
   TUTTI_CHECK(num_threads >= 0) << "num_threads " << num_threads;
   impl_->num_threads = num_threads == 0 ? usable_cores() : num_threads;
-  // A lone thread gains nothing from a fixed core, and more threads than cores would stack up.
   const std::vector<int>& usable = usable_processors();
-  if (pin && impl_->num_threads > 1 &&
-      static_cast<std::size_t>(impl_->num_threads) <= usable.size()) {
+  if (static_cast<std::size_t>(impl_->num_threads) > usable.size()) {
+    // Whoever spins keeps another worker from the core.
+    impl_->spin_time = Duration::zero();
+  } else if (pin && impl_->num_threads > 1) {
+    // A lone thread gains nothing from a fixed core.
     impl_->processors = usable;
   }
   for (int worker = 1; worker < impl_->num_threads; ++worker) {

@@ -3,6 +3,7 @@
 
 #include <boost/json.hpp>
 #include <cstdio>
+#include <filesystem>
 
 #include "app/commands.h"
 #include "base/file.h"
@@ -24,11 +25,20 @@ void print_bytes(const std::string& text) {
   std::fflush(stdout);
 }
 
-Result<std::unique_ptr<text::Tokenizer>> tokenizer_of(const std::string& model) {
+// The text side of a model. A folder need not hold a whole model: a tokenizer.json will do.
+Result<formats::ModelSource> open_text(const std::string& model) {
+  constexpr auto kParts = formats::ModelParts::kTokenizer;
+  const std::filesystem::path typed(model);
+  if (std::filesystem::exists(typed / "tokenizer.json")) {
+    return formats::ModelSource::open(typed, kParts);
+  }
   TUTTI_ASSIGN_OR_RETURN(const auto location,
                          store::resolve_model(model, store::default_ollama_root()));
-  TUTTI_ASSIGN_OR_RETURN(const auto source, formats::ModelSource::open(
-                                                location.path, formats::ModelParts::kTokenizer));
+  return formats::ModelSource::open(location.path, kParts);
+}
+
+Result<std::unique_ptr<text::Tokenizer>> tokenizer_of(const std::string& model) {
+  TUTTI_ASSIGN_OR_RETURN(const auto source, open_text(model));
   return store::load_tokenizer(source);
 }
 
@@ -88,10 +98,7 @@ Result<TemplateToRender> template_of_file(const std::string& file) {
 }
 
 Result<TemplateToRender> template_of_model(const std::string& model) {
-  TUTTI_ASSIGN_OR_RETURN(const auto location,
-                         store::resolve_model(model, store::default_ollama_root()));
-  TUTTI_ASSIGN_OR_RETURN(const auto source, formats::ModelSource::open(
-                                                location.path, formats::ModelParts::kTokenizer));
+  TUTTI_ASSIGN_OR_RETURN(const auto source, open_text(model));
   TemplateToRender result;
   TUTTI_ASSIGN_OR_RETURN(result.chat_template, store::load_chat_template(source));
   if (auto tokenizer = store::load_tokenizer(source); tokenizer.ok()) {

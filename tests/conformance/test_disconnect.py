@@ -16,8 +16,8 @@ def small_server():
     assert running.stop() == 0
 
 
-def send(server, prompt_words, max_tokens):
-    body = json.dumps({"model": "demo", "prompt": "word " * prompt_words, "stream": True,
+def send(server, prompt_tokens, max_tokens):
+    body = json.dumps({"model": "demo", "prompt": [7] * prompt_tokens, "stream": True,
                        "max_tokens": max_tokens, "ignore_eos": True}).encode()
     client = socket.create_connection(("127.0.0.1", server.port))
     client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"

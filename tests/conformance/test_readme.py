@@ -46,3 +46,10 @@ def test_documents_link_to_what_exists():
     for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_architecture_is_documented():
+    source = (ROOT / "src/model/architectures.cc").read_text()
+    names = re.findall(r'\.(?:model_type|gguf_name) = "([^"]+)"', source)
+    document = (ROOT / "docs/models.md").read_text()
+    assert len(names) > 20 and not [name for name in names if f"`{name}`" not in document]

@@ -21,8 +21,6 @@ constexpr int kMaxRows = 512;
 // Blocks of a panel that many rows are multiplied with before the next: 16 KiB of weights, half of
 // the first-level cache, beside a row block's activations.
 constexpr int kChunkBlocks = 8;
-// How far ahead of its reads a kernel of few rows fetches. Near enough to stay in the first level.
-constexpr std::size_t kPrefetchDistance = 2048;
 // Activations that one thread packs sooner than two can be woken.
 constexpr std::size_t kSmallPack = 16384;
 
@@ -153,8 +151,9 @@ void PanelLinear::multiply_panel(const Ops::LinearOutput& output, int panel, con
     if (matrix.has_panels()) {
       product.panel = matrix.panel(panel) + static_cast<std::size_t>(block) * kPanelBlockValues;
       product.prefetch_bytes = static_cast<std::size_t>(count) * kPanelBlockValues * 2;
-      product.prefetch = reinterpret_cast<const std::byte*>(product.panel) +
-                         (whole ? kPrefetchDistance : product.prefetch_bytes);
+      product.prefetch =
+          reinterpret_cast<const std::byte*>(product.panel) +
+          (whole ? static_cast<std::size_t>(kernels_.prefetch_distance) : product.prefetch_bytes);
     } else {
       const int first_input = block * kBlockInputs;
       kernels_.weights_to_panel(

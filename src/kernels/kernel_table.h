@@ -75,6 +75,8 @@ inline constexpr int kMaxHeadDim = 512;
 
 struct KernelTable {
   int row_block;  // rows of activations that a kernel holds in registers at once
+  // How far ahead of its reads a product of few rows should fetch the weight stream, in bytes.
+  int prefetch_distance;
 
   // Bytes of `num_rows` packed rows.
   std::size_t (*packed_bytes)(int num_rows, int num_inputs);

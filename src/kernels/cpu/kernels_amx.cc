@@ -19,6 +19,8 @@ namespace tutti::kernels {
 namespace {
 
 constexpr int kRowBlock = kTileRows;
+// A tile is loaded 1 KiB at once, so two blocks.
+constexpr int kPrefetchDistance = 4096;
 constexpr int kSumRowBytes = kPanelOutputs * static_cast<int>(sizeof(float));
 constexpr int kPanelRowBytes = 2 * kTileRowBytes;
 
@@ -176,6 +178,7 @@ double tile_loop_amx(long rounds) {
 const KernelTable& amx_kernels() {
   static constexpr KernelTable kTable{
       .row_block = kRowBlock,
+      .prefetch_distance = kPrefetchDistance,
       .packed_bytes = packed_bytes,
       .pack_rows = pack_rows,
       .multiply = multiply,

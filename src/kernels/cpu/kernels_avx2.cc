@@ -7,6 +7,8 @@
 namespace tutti::kernels {
 namespace {
 constexpr int kRowBlock = TUTTI_ROW_BLOCK;
+// Of 1, 2, 4, 8 and 16 KiB, 1 and 2 read fastest on Zen 4.
+constexpr int kPrefetchDistance = 2048;
 constexpr int kMaxSums = 6;
 }  // namespace
 }  // namespace tutti::kernels
@@ -48,6 +50,7 @@ std::uint64_t read_loop_avx2(const std::byte* bytes, std::size_t count) {
 const KernelTable& avx2_kernels() {
   static constexpr KernelTable kTable{
       .row_block = kRowBlock,
+      .prefetch_distance = kPrefetchDistance,
       .packed_bytes = packed_bytes,
       .pack_rows = pack_rows,
       .multiply = multiply,

@@ -18,6 +18,8 @@ namespace tutti::kernels {
 namespace {
 
 constexpr int kRowBlock = 6;
+// Of 1, 2, 4, 8 and 16 KiB, 1 and 2 read fastest on Zen 4.
+constexpr int kPrefetchDistance = 2048;
 constexpr int kQuads = kBlockInputs / 4;  // steps of a block
 
 }  // namespace
@@ -189,6 +191,7 @@ double dot_loop_avx512_bf16(long rounds) {
 const KernelTable& avx512_bf16_kernels() {
   static constexpr KernelTable kTable{
       .row_block = kRowBlock,
+      .prefetch_distance = kPrefetchDistance,
       .packed_bytes = packed_bytes,
       .pack_rows = pack_rows,
       .multiply = multiply,

@@ -184,6 +184,7 @@ void add_scaled(float* x, const float* y, float scale, std::size_t count) {
 
 constexpr KernelTable kTable{
     .row_block = kRowBlock,
+    .prefetch_distance = 0,
     .packed_bytes = packed_bytes,
     .pack_rows = pack_rows,
     .multiply = multiply,

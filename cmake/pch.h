@@ -1,10 +1,11 @@
 // Headers that most of the project reads. Nothing of ours stands here.
 #pragma once
+#include <fmt/format.h>
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <boost/json.hpp>
 #include <bit>
+#include <boost/json.hpp>
 #include <chrono>
 #include <cmath>
 #include <cstddef>
@@ -26,4 +27,3 @@
 #include <utility>
 #include <variant>
 #include <vector>
-#include <fmt/format.h>

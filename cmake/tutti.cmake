@@ -59,12 +59,16 @@ add_library(tutti_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/pch.cc)
 target_link_libraries(tutti_pch PUBLIC tutti_flags)
 target_precompile_headers(tutti_pch PRIVATE ${CMAKE_SOURCE_DIR}/cmake/pch.h)
 
-# tutti_library(<folder> DEPS <libraries>...)
-# Every *.cc of the folder that is not a test or a main goes into the library tutti_<folder>;
+# tutti_library(<folder> DEPS <libraries>... [SUBFOLDERS <names>...])
+# Every *.cc of the folder and its named subfolders that is not a test or a main goes into the library tutti_<folder>;
 # every *_test.cc goes into the executable <folder>_test, one ctest entry for each test suite file.
 function(tutti_library name)
-  cmake_parse_arguments(arg "" "" "DEPS;TEST_DEPS;EXTRA_SOURCES" ${ARGN})
+  cmake_parse_arguments(arg "" "" "DEPS;TEST_DEPS;EXTRA_SOURCES;SUBFOLDERS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  foreach(subfolder ${arg_SUBFOLDERS})
+    file(GLOB more CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${subfolder}/*.cc)
+    list(APPEND sources ${more})
+  endforeach()
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "(_test|main)\\.cc$")
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")

@@ -9,9 +9,9 @@
 #include "formats/model_source.h"
 #include "model/architectures.h"
 #include "model/bounds.h"
-#include "model/gguf_writer.h"
 #include "model/golden_support.h"
 #include "tensor/dequantize.h"
+#include "tests/support/gguf_writer.h"
 #include "tests/support/goldens.h"
 
 namespace tutti::model {

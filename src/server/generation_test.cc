@@ -5,7 +5,7 @@
 
 #include <random>
 
-#include "server/fake_engine.h"
+#include "tests/support/fake_engine.h"
 
 namespace tutti::server {
 namespace {

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "server/fake_engine.h"
+#include "tests/support/fake_engine.h"
 
 namespace tutti::server {
 namespace {

@@ -5,8 +5,8 @@
 
 #include <thread>
 
-#include "server/fake_engine.h"
-#include "server/test_client.h"
+#include "tests/support/fake_engine.h"
+#include "tests/support/test_client.h"
 
 namespace tutti::server {
 namespace {

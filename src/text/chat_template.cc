@@ -5,9 +5,9 @@
 #include <unordered_set>
 #include <utility>
 
-#include "text/jinja_input.h"
-#include "text/jinja_machine.h"
-#include "text/jinja_parser.h"
+#include "text/jinja/input.h"
+#include "text/jinja/machine.h"
+#include "text/jinja/parser.h"
 
 namespace tutti::text {
 namespace {

@@ -1,8 +1,8 @@
 #include "text/detokenizer.h"
 
-#include "text/token_decoder.h"
 #include "text/tokenizer.h"
-#include "text/vocabulary.h"
+#include "text/tokens/token_decoder.h"
+#include "text/tokens/vocabulary.h"
 
 namespace tutti::text {
 

@@ -5,11 +5,11 @@
 #include <ctime>
 #include <utility>
 
-#include "text/go_ast.h"
-#include "text/go_functions.h"
-#include "text/jinja_ast.h"
-#include "text/jinja_input.h"
-#include "text/jinja_machine.h"
+#include "text/go/ast.h"
+#include "text/go/functions.h"
+#include "text/jinja/ast.h"
+#include "text/jinja/input.h"
+#include "text/jinja/machine.h"
 
 namespace tutti::text {
 namespace go {

@@ -6,14 +6,14 @@
 #include <unordered_map>
 #include <utility>
 
-#include "text/added_tokens.h"
 #include "text/detokenizer.h"
-#include "text/normalizer.h"
-#include "text/pre_tokenizer.h"
-#include "text/token_decoder.h"
-#include "text/token_model.h"
+#include "text/tokens/added_tokens.h"
+#include "text/tokens/normalizer.h"
+#include "text/tokens/pre_tokenizer.h"
+#include "text/tokens/token_decoder.h"
+#include "text/tokens/token_model.h"
+#include "text/tokens/vocabulary.h"
 #include "text/unicode.h"
-#include "text/vocabulary.h"
 
 namespace tutti::text {
 namespace {

@@ -9,8 +9,8 @@
 
 #include "base/log.h"
 #include "formats/gguf_pre_tokenizers.h"
-#include "text/token_model.h"
-#include "text/vocabulary.h"
+#include "text/tokens/token_model.h"
+#include "text/tokens/vocabulary.h"
 
 namespace tutti::formats {
 namespace {

@@ -12,7 +12,7 @@
 #include "base/json.h"
 #include "formats/json_fields.h"
 #include "formats/tokenizer_components.h"
-#include "text/vocabulary.h"
+#include "text/tokens/vocabulary.h"
 
 namespace tutti::formats {
 namespace {

@@ -28,7 +28,7 @@ double fma_loop_avx2(long rounds) {
 }
 
 std::uint64_t read_loop_avx2(const std::byte* bytes, std::size_t count) {
-  constexpr std::size_t kAhead = 4096;
+  constexpr std::size_t kAhead = 2048;
   __m256i sums[4] = {};
   for (std::size_t i = 0; i < count; i += 256) {
 #pragma GCC unroll 4

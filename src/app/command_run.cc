@@ -16,6 +16,7 @@
 #include "server/choice_stream.h"
 #include "server/event_inbox.h"
 #include "server/prompt_builder.h"
+#include "server/sampling_defaults.h"
 #include "store/loaded_model.h"
 
 namespace tutti::app {
@@ -101,19 +102,21 @@ class Chat {
     prompt_.messages.push_back(boost::json::object{{"role", role}, {"content", content}});
   }
 
+  // The model's own defaults under what the command line says.
   SamplingParams sampling(int room) const {
-    const formats::GenerationConfig& recommended = model_.generation_config;
-    SamplingParams sampling;
-    sampling.temperature = recommended.temperature.value_or(1.0);
-    if (recommended.do_sample.has_value() && !*recommended.do_sample) sampling.temperature = 0;
-    sampling.top_p = recommended.top_p.value_or(1.0);
-    sampling.top_k = recommended.top_k.value_or(0);
-    sampling.min_p = recommended.min_p.value_or(0.0);
-    sampling.repeat_penalty = recommended.repetition_penalty.value_or(1.0);
-    if (options_.temperature >= 0) sampling.temperature = options_.temperature;
-    sampling.seed = options_.seed >= 0 ? static_cast<std::uint64_t>(options_.seed) : random_seed();
-    sampling.max_tokens = options_.max_tokens > 0 ? std::min(options_.max_tokens, room) : room;
-    return sampling;
+    Request request;
+    if (options_.temperature >= 0) {
+      request.sampling.temperature = options_.temperature;
+      request.given.temperature = true;
+    }
+    request.sampling.max_tokens = options_.max_tokens > 0 ? options_.max_tokens : room;
+    request.given.max_tokens = options_.max_tokens > 0;
+    request.given.seed = options_.seed >= 0;
+    request.sampling.seed =
+        request.given.seed ? static_cast<std::uint64_t>(options_.seed) : random_seed();
+    server::apply_defaults(server::DefaultsFrom::kGenerationConfig, model_, request);
+    request.sampling.max_tokens = std::min(request.sampling.max_tokens, room);
+    return request.sampling;
   }
 
   Status stream(SequenceRequest request, std::string& answer) {

@@ -7,7 +7,9 @@
 #include "formats/chat_template_files.h"
 #include "formats/generation_config.h"
 #include "formats/gguf.h"
+#include "formats/gguf_vocab.h"
 #include "tensor/dequantize.h"
+#include "text/tokenizer.h"
 
 namespace {
 using tutti::formats::GgufFile;
@@ -30,6 +32,14 @@ void read_every_value(const GgufFile& file) {
   }
 }
 
+void use_the_vocabulary(const GgufFile& file) {
+  auto spec = tutti::formats::gguf_vocab(file);
+  if (!spec.ok()) return;
+  const auto tokenizer = tutti::text::Tokenizer::create(*std::move(spec));
+  if (!tokenizer.ok()) return;
+  (void)(*tokenizer)->decode((*tokenizer)->encode("Hello, \xE4\xBD\xA0\xE5\xA5\xBD!  <s>"), false);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -38,6 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   read_every_value(*file);
   (void)tutti::formats::generation_config_of(*file);
   (void)tutti::formats::chat_templates_of(*file).ok();
+  use_the_vocabulary(*file);
   for (const tutti::TensorView& tensor : file->tensors()) {
     if (tensor.num_values() <= kMaxValues) (void)tutti::dequantize(tensor).ok();
     if (file->find_tensor(tensor.name) != &tensor) __builtin_trap();

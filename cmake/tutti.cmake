@@ -26,6 +26,12 @@ target_compile_definitions(
 target_link_libraries(tutti_flags INTERFACE Threads::Threads Boost::headers Boost::json fmt::fmt
                                             spdlog::spdlog)
 if(TUTTI_SANITIZE)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # Instrumentation makes GCC warn of what is not there (its manual says so under -fsanitize).
+    target_compile_options(
+      tutti_flags INTERFACE -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds
+                            -Wno-restrict -Wno-mismatched-new-delete)
+  endif()
   target_compile_options(tutti_flags INTERFACE -fsanitize=${TUTTI_SANITIZE})
   target_link_options(tutti_flags INTERFACE -fsanitize=${TUTTI_SANITIZE})
   if(TUTTI_SANITIZE MATCHES "undefined")

@@ -1,6 +1,7 @@
 #include "base/cpu_limits.h"
 
 #include <hwloc.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <charconv>
@@ -157,5 +158,7 @@ bool pin_this_thread(int processor) {
   hwloc_bitmap_free(set);
   return bound;
 }
+
+void name_this_thread(const char* name) { (void)::pthread_setname_np(::pthread_self(), name); }
 
 }  // namespace tutti

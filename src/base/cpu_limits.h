@@ -24,4 +24,7 @@ const std::vector<int>& usable_processors();
 // Binds the calling thread to one processor by hwloc; false when the system refuses.
 bool pin_this_thread(int processor);
 
+// What tools such as top and ps call the calling thread; at most 15 bytes.
+void name_this_thread(const char* name);
+
 }  // namespace tutti

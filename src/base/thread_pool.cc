@@ -72,6 +72,7 @@ struct ThreadPool::Impl {
   }
 
   void work(int worker) {
+    name_this_thread("tutti-compute");
     pin_worker(worker);
     std::uint32_t seen = 0;
     for (;;) {

@@ -1,5 +1,7 @@
 #include "dialects/field_reader.h"
 
+#include <fmt/format.h>
+
 #include <boost/json.hpp>
 #include <cmath>
 

@@ -1,5 +1,7 @@
 #include "dialects/ollama_fields.h"
 
+#include <fmt/format.h>
+
 #include <boost/json.hpp>
 
 #include "dialects/go_duration.h"

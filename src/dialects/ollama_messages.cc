@@ -1,5 +1,7 @@
 #include "dialects/ollama_messages.h"
 
+#include <fmt/format.h>
+
 #include <boost/json.hpp>
 
 namespace tutti::dialects::ollama {

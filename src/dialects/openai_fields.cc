@@ -1,5 +1,7 @@
 #include "dialects/openai_fields.h"
 
+#include <fmt/format.h>
+
 #include <boost/json.hpp>
 #include <charconv>
 #include <utility>

@@ -1,5 +1,7 @@
 #include "dialects/openai_messages.h"
 
+#include <fmt/format.h>
+
 #include <boost/json.hpp>
 #include <optional>
 

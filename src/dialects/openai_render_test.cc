@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "dialects/openai_render.h"
 
 #include <gtest/gtest.h>

@@ -1,11 +1,14 @@
 #include "engine/engine.h"
 
+#include <fmt/format.h>
+
 #include <condition_variable>
 #include <mutex>
 #include <thread>
 #include <unordered_set>
 #include <utility>
 
+#include "base/cpu_limits.h"
 #include "cache/block_table.h"
 #include "device/ops.h"
 #include "engine/step_loop.h"
@@ -46,7 +49,10 @@ class EngineThread final : public EngineChannel {
  public:
   EngineThread(std::unique_ptr<StepLoop> loop, const EngineOptions& options, int vocab_size)
       : options_(options), vocab_size_(vocab_size), loop_(std::move(loop)), stats_(loop_->stats()) {
-    thread_ = std::thread([this] { run(); });
+    thread_ = std::thread([this] {
+      name_this_thread("tutti-engine");
+      run();
+    });
   }
 
   ~EngineThread() override {

@@ -1,6 +1,8 @@
 // DESIGN.md, promise 1, on the demo model: a request's tokens and log-probabilities have the same
 // bits alone and in any company, whatever the arrivals, chunks, preemptions, threads and
 // instruction set.
+#include <fmt/format.h>
+
 #include <gtest/gtest.h>
 
 #include <random>

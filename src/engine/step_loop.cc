@@ -1,5 +1,7 @@
 #include "engine/step_loop.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <exception>
 #include <utility>

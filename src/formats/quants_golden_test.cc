@@ -1,5 +1,7 @@
 // Quantised blocks against goldens/quants: `raw` u8 [16, bytes of a row], `expected` f32
 // [16, values of a row], made by the gguf package.
+#include <fmt/format.h>
+
 #include <gtest/gtest.h>
 
 #include <bit>

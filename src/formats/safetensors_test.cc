@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "formats/safetensors.h"
 
 #include <gmock/gmock.h>

@@ -1,5 +1,7 @@
 // plan() over random histories: arrivals, sampling, ends, cancellations and failing forward passes
 // at random, small pools, any budget. After every step the invariants are checked.
+#include <fmt/format.h>
+
 #include <gtest/gtest.h>
 
 #include <map>

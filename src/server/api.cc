@@ -1,5 +1,7 @@
 #include "server/api.h"
 
+#include <fmt/format.h>
+
 #include <boost/json/serialize.hpp>
 
 #include "dialects/ollama.h"

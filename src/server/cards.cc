@@ -1,5 +1,7 @@
 #include "server/cards.h"
 
+#include <fmt/format.h>
+
 #include <chrono>
 #include <ctime>
 

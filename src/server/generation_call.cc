@@ -1,5 +1,7 @@
 #include "server/generation_call.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/log.h"

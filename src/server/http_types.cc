@@ -1,5 +1,7 @@
 #include "server/http_types.h"
 
+#include <fmt/format.h>
+
 #include <ctime>
 
 namespace tutti::server {

@@ -1,5 +1,7 @@
 #include "server/metrics.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <string_view>
 

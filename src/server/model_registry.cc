@@ -1,5 +1,7 @@
 #include "server/model_registry.h"
 
+#include <fmt/format.h>
+
 #include "dialects/ollama.h"
 
 namespace tutti::server {

@@ -1,5 +1,7 @@
 #include "server/prepare.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "server/prompt_builder.h"

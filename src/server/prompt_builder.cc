@@ -1,5 +1,7 @@
 #include "server/prompt_builder.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "server/conversation.h"

@@ -1,5 +1,7 @@
 #include "server/request_reader.h"
 
+#include <fmt/format.h>
+
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>

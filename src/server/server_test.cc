@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "server/server.h"
 
 #include <gmock/gmock.h>

@@ -1,5 +1,7 @@
 #include "store/loaded_model.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <set>
 

@@ -1,5 +1,7 @@
 #include "store/model_info.h"
 
+#include <fmt/format.h>
+
 #include <openssl/evp.h>
 
 #include <algorithm>

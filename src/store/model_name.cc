@@ -1,5 +1,7 @@
 #include "store/model_name.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <system_error>

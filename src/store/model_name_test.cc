@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "store/model_name.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,7 @@
 #include "text/go_template.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <ctime>

@@ -1,6 +1,8 @@
 // For tests: a plain socket that says what it is told to, and reads with a deadline.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>

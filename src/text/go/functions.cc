@@ -1,5 +1,7 @@
 #include "text/go/functions.h"
 
+#include <fmt/format.h>
+
 #include <array>
 
 #include "text/jinja/arguments.h"

@@ -1,4 +1,6 @@
 // Evaluation of the expression nodes.
+#include <fmt/format.h>
+
 #include "text/jinja/ast.h"
 #include "text/jinja/functions.h"
 #include "text/jinja/machine.h"

@@ -1,5 +1,7 @@
 #include "text/jinja/machine.h"
 
+#include <fmt/format.h>
+
 #include "text/jinja/format.h"
 #include "text/jinja/functions.h"
 #include "text/jinja/unicode.h"

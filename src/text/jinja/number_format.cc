@@ -1,5 +1,7 @@
 #include "text/jinja/number_format.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>

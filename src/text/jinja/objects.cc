@@ -1,5 +1,7 @@
 #include "text/jinja/objects.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "text/jinja/format.h"

@@ -1,5 +1,7 @@
 #include "text/jinja/parser.h"
 
+#include <fmt/format.h>
+
 #include <initializer_list>
 #include <utility>
 

@@ -1,4 +1,6 @@
 // Slices with Python's rules: [start:stop:step], each absent or counted from the end.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 

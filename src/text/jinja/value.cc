@@ -1,5 +1,7 @@
 #include "text/jinja/value.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <functional>

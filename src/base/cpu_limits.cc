@@ -7,6 +7,7 @@
 #include <charconv>
 #include <fstream>
 #include <string>
+#include <utility>
 
 namespace tutti {
 namespace {
@@ -157,6 +158,27 @@ bool pin_this_thread(int processor) {
   const bool bound = hwloc_set_cpubind(machine.handle, set, HWLOC_CPUBIND_THREAD) == 0;
   hwloc_bitmap_free(set);
   return bound;
+}
+
+struct ScopedBinding::Saved {
+  Saved() : processors(hwloc_bitmap_alloc()) {}
+  Saved(const Saved&) = delete;
+  Saved& operator=(const Saved&) = delete;
+  ~Saved() { hwloc_bitmap_free(processors); }
+  hwloc_bitmap_t processors;
+};
+
+ScopedBinding::ScopedBinding() {
+  const Topology& machine = topology();
+  if (!machine.loaded) return;
+  auto saved = std::make_unique<Saved>();
+  if (hwloc_get_cpubind(machine.handle, saved->processors, HWLOC_CPUBIND_THREAD) == 0) {
+    saved_ = std::move(saved);
+  }
+}
+
+ScopedBinding::~ScopedBinding() {
+  if (saved_) hwloc_set_cpubind(topology().handle, saved_->processors, HWLOC_CPUBIND_THREAD);
 }
 
 void name_this_thread(const char* name) { (void)::pthread_setname_np(::pthread_self(), name); }

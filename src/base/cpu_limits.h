@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,20 @@ const std::vector<int>& usable_processors();
 
 // Binds the calling thread to one processor by hwloc; false when the system refuses.
 bool pin_this_thread(int processor);
+
+// Gives the thread that made it its own processors back at the end: for work on a pool by a thread
+// that does other things afterwards, or starts threads, which inherit its binding.
+class ScopedBinding {
+ public:
+  ScopedBinding();
+  ScopedBinding(const ScopedBinding&) = delete;
+  ScopedBinding& operator=(const ScopedBinding&) = delete;
+  ~ScopedBinding();
+
+ private:
+  struct Saved;
+  std::unique_ptr<Saved> saved_;  // null when the system does not tell
+};
 
 // What tools such as top and ps call the calling thread; at most 15 bytes.
 void name_this_thread(const char* name);

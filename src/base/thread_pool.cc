@@ -54,7 +54,7 @@ struct ThreadPool::Impl {
   std::vector<std::thread> threads;
   int num_threads = 1;
   Duration spin_time = kSpinTime;
-  bool caller_pinned = false;
+  std::thread::id pinned_caller;
   const std::function<void(int)>* job = nullptr;
   bool stopping = false;
   alignas(64) std::atomic<std::uint32_t> generation{0};
@@ -122,9 +122,10 @@ void ThreadPool::run(const std::function<void(int)>& job) {
     job(0);
     return;
   }
-  if (!impl_->caller_pinned) {
+  // A model is loaded by one thread and run by another.
+  if (const auto caller = std::this_thread::get_id(); caller != impl_->pinned_caller) {
     impl_->pin_worker(0);
-    impl_->caller_pinned = true;
+    impl_->pinned_caller = caller;
   }
   impl_->publish(&job);
   job(0);

@@ -14,7 +14,7 @@ class ThreadPool {
  public:
   // `num_threads` >= 1 counts the calling thread; 0: one for each physical core that the process
   // was given (affinity mask and cgroup CPU quota respected, hyperthreads counted once).
-  // `pin`: threads are bound to cores by hwloc, the calling thread too, on its first run().
+  // `pin`: threads are bound to cores by hwloc; so is each thread that calls run(), and stays so.
   explicit ThreadPool(int num_threads = 0, bool pin = true);
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

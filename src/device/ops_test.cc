@@ -251,7 +251,7 @@ class AttentionTest : public ::testing::Test {
 
   static constexpr int kNumBlocks = 64;
   const KvShape shape_{2, 2, 48};
-  const int num_heads_ = 6;
+  int num_heads_ = 6;
   std::mt19937 random_{7};
   std::vector<Sequence> sequences_;
 
@@ -370,6 +370,24 @@ TEST_F(AttentionTest, SameBitsEverywhereAloneOrTogetherWhateverTheBlocksHeldBefo
       EXPECT_TRUE(same_bits(law, alone(*ops, window))) << variant.name() << " alone";
       EXPECT_TRUE(same_bits(law, together(*ops, window, true))) << variant.name() << " after NaN";
     }
+  }
+}
+
+// One query head more for each key head than a kernel takes at once.
+class WideGroupTest : public AttentionTest {
+ protected:
+  WideGroupTest() { num_heads_ = 2 * 49; }
+};
+
+TEST_F(WideGroupTest, IsWorkedOffInPieces) {
+  const auto expected = exact(40);
+  std::vector<float> law;
+  for (const Variant& variant : bf16_variants()) {
+    const auto ops = variant.make();
+    const auto out = together(*ops, 40, false);
+    if (law.empty()) law = out;
+    EXPECT_TRUE(same_bits(law, out)) << variant.name();
+    EXPECT_LT(relative_error(expected, out), 0.006) << variant.name();
   }
 }
 

@@ -108,7 +108,8 @@ void PagedAttention::store(KvCache& cache, int layer, KeysAndValues rows,
 void PagedAttention::split(const AttentionArgs& args, const KvShape& shape) {
   pieces_.clear();
   const int group = args.num_heads / shape.num_kv_heads;
-  const int rows_a_piece = std::max(1, kernels::kMaxAttentionRows / group);
+  const int heads_a_piece = std::min(group, kernels::kMaxAttentionRows);
+  const int rows_a_piece = kernels::kMaxAttentionRows / heads_a_piece;
   for (const AttentionSequence& sequence : args.sequences) {
     TUTTI_CHECK(sequence.num_rows >= 1) << "a sequence without rows";
     const int last = sequence.first_position + sequence.num_rows - 1;
@@ -117,7 +118,10 @@ void PagedAttention::split(const AttentionArgs& args, const KvShape& shape) {
     for (int row = 0; row < sequence.num_rows; row += rows_a_piece) {
       const int count = std::min(rows_a_piece, sequence.num_rows - row);
       for (int head = 0; head < shape.num_kv_heads; ++head) {
-        pieces_.push_back({&sequence, row, count, head});
+        for (int first = 0; first < group; first += heads_a_piece) {
+          pieces_.push_back(
+              {&sequence, row, count, head, first, std::min(heads_a_piece, group - first)});
+        }
       }
     }
   }
@@ -137,7 +141,6 @@ void PagedAttention::run(const KvCache& cache, const AttentionArgs& args, const 
   TUTTI_CHECK(args.num_heads > 0 && args.num_heads % shape.num_kv_heads == 0)
       << args.num_heads << " heads over " << shape.num_kv_heads;
   const int group = args.num_heads / shape.num_kv_heads;
-  TUTTI_CHECK(group <= kernels::kMaxAttentionRows) << group << " query heads on one";
   split(args, shape);
   const std::ptrdiff_t row_stride = static_cast<std::ptrdiff_t>(args.num_heads) * shape.head_dim;
   std::atomic<std::size_t> next{0};
@@ -148,13 +151,13 @@ void PagedAttention::run(const KvCache& cache, const AttentionArgs& args, const 
       const AttentionSequence& sequence = *piece.sequence;
       const std::ptrdiff_t offset =
           (sequence.first_row + piece.first_row) * row_stride +
-          static_cast<std::ptrdiff_t>(piece.kv_head) * group * shape.head_dim;
+          static_cast<std::ptrdiff_t>(piece.kv_head * group + piece.first_head) * shape.head_dim;
       kernels_.attention({.pages = paged.keys(args.layer, 0, piece.kv_head),
                           .value_offset = page_values(shape.head_dim),
                           .block_stride = paged.block_stride(),
                           .block_table = sequence.block_table.data(),
                           .head_dim = shape.head_dim,
-                          .group = group,
+                          .group = piece.num_heads,
                           .first_position = sequence.first_position + piece.first_row,
                           .num_positions = piece.num_rows,
                           .scale = args.scale,

@@ -40,12 +40,15 @@ class PagedAttention {
   void run(const KvCache& cache, const AttentionArgs& args, const float* q, float* out);
 
  private:
-  // Consecutive rows of one sequence with one key and value head.
+  // Consecutive rows of one sequence with one key and value head, and all of its query heads that a
+  // kernel takes.
   struct Piece {
     const AttentionSequence* sequence;
     int first_row;  // in the sequence
     int num_rows;
     int kv_head;
+    int first_head;  // among the query heads of the key and value head
+    int num_heads;
   };
   void split(const AttentionArgs& args, const KvShape& shape);
 

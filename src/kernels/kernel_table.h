@@ -49,8 +49,8 @@ struct PanelWeights {
   std::uint16_t* panel = nullptr;          // of block first_input / 32
 };
 
-// The rows of `num_positions` consecutive positions of one sequence in one group of query heads,
-// which share a key and value head.
+// The rows of `num_positions` consecutive positions of one sequence in query heads that share a key
+// and value head.
 struct AttentionJob {
   // Keys of block 0 of this layer and head; its values lie `value_offset` further; the next block
   // `block_stride` further. In bf16 values.
@@ -59,7 +59,7 @@ struct AttentionJob {
   std::size_t block_stride = 0;
   const BlockId* block_table = nullptr;
   int head_dim = 0;
-  int group = 0;  // query heads of this key and value head
+  int group = 0;  // consecutive query heads of this key and value head
   Position first_position = 0;
   int num_positions = 0;  // num_positions * group <= kMaxAttentionRows
   float scale = 0;

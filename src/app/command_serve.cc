@@ -55,10 +55,13 @@ Status check_names(const ServeOptions& options) {
 Status load_models(const ServeOptions& options, server::Server& server) {
   std::vector<std::string> models = options.models;
   if (models.empty()) models.emplace_back();
+  std::size_t promised_bytes = 0;
   for (std::size_t i = 0; i < models.size(); ++i) {
     TUTTI_ASSIGN_OR_RETURN(auto load, make_load_options(models[i], options.model));
     load.max_waiting = options.max_waiting;
+    load.promised_bytes = promised_bytes;
     TUTTI_ASSIGN_OR_RETURN(auto model, load_with_progress(load));
+    promised_bytes += model->promised_bytes;
     if (!options.served_model_names.empty()) model->info.name = options.served_model_names[i];
     const store::MemoryPlan& plan = model->plan;
     log::info(

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <set>
 
+#include "base/cpu_limits.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "formats/model_source.h"
@@ -64,7 +66,8 @@ Status check_max_model_len(const LoadOptions& options, const model::ModelDescrip
 MemoryNeeds needs_before_loading(const LoadOptions& options, const LoadedModel& model,
                                  const model::ModelDescription& description) {
   MemoryNeeds needs;
-  needs.available = available_memory();
+  const std::size_t available = available_memory();
+  needs.available = available - std::min(available, options.promised_bytes);
   needs.weights = total_tensor_bytes(*model.source);
   needs.kv_block = model.ops->kv_block_bytes(
       {description.num_layers, description.num_kv_heads, description.head_dim});
@@ -79,14 +82,10 @@ MemoryNeeds needs_before_loading(const LoadOptions& options, const LoadedModel& 
 // fit is refused before anything is read; and from what the loaded model really takes.
 Status load_weights(const LoadOptions& options, const model::ModelDescription& description,
                     const LoadProgress& progress, LoadedModel& model) {
+  // The loading thread works on the pool here, and starts the engine's thread afterwards.
+  const ScopedBinding binding;
   MemoryNeeds needs = needs_before_loading(options, model, description);
   TUTTI_ASSIGN_OR_RETURN(const MemoryPlan estimate, plan_memory(needs));
-  if (estimate.max_model_len < description.max_positions && options.max_model_len == 0) {
-    log::warn(
-        "{}: the context is {} tokens in place of the model's {}: the cache has no room for "
-        "more",
-        model.info.name, estimate.max_model_len, description.max_positions);
-  }
   const auto share = [&progress](double fraction) {
     if (!progress) return;
     progress(kProgressBeforeWeights + fraction * (kProgressAfterWeights - kProgressBeforeWeights));
@@ -96,8 +95,16 @@ Status load_weights(const LoadOptions& options, const model::ModelDescription& d
   needs.weights = model.model->owned_bytes() + model.model->mapped_bytes();
   needs.scratch = model.model->scratch_bytes(std::max(options.token_budget, options.max_running),
                                              options.max_running);
-  needs.max_model_len = estimate.max_model_len;
+  // The scratch is known now: a context that nobody asked for may shrink once more.
+  needs.model_context = estimate.max_model_len;
   TUTTI_ASSIGN_OR_RETURN(model.plan, plan_memory(needs));
+  if (model.plan.max_model_len < description.max_positions && options.max_model_len == 0) {
+    log::warn(
+        "{}: the context is {} tokens in place of the model's {}: the cache has no room for "
+        "more",
+        model.info.name, model.plan.max_model_len, description.max_positions);
+  }
+  model.promised_bytes = model.plan.kv_cache() + model.plan.scratch + model.model->mapped_bytes();
   return {};
 }
 
@@ -146,13 +153,8 @@ Status load_text(const ModelLocation& location, LoadedModel& model) {
   return {};
 }
 
-}  // namespace
-
-LoadedModel::LoadedModel() = default;
-LoadedModel::~LoadedModel() = default;
-
-Result<std::shared_ptr<LoadedModel>> load_model(const LoadOptions& options,
-                                                const LoadProgress& progress) {
+Result<std::shared_ptr<LoadedModel>> load(const LoadOptions& options,
+                                          const LoadProgress& progress) {
   const TimePoint started = SteadyClock::now();
   if (progress) progress(0);
   const auto& root = options.ollama_root;
@@ -182,6 +184,21 @@ Result<std::shared_ptr<LoadedModel>> load_model(const LoadOptions& options,
   model->load_duration = SteadyClock::now() - started;
   if (progress) progress(1);
   return model;
+}
+
+}  // namespace
+
+LoadedModel::LoadedModel() = default;
+LoadedModel::~LoadedModel() = default;
+
+Result<std::shared_ptr<LoadedModel>> load_model(const LoadOptions& options,
+                                                const LoadProgress& progress) {
+  try {
+    return load(options, progress);
+  } catch (const std::exception& error) {  // no memory, above all
+    return Status(ErrorKind::kInternal,
+                  fmt::format("loading {} failed: {}", options.model, error.what()));
+  }
 }
 
 }  // namespace tutti::store

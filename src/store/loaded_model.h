@@ -41,6 +41,8 @@ struct LoadOptions {
   int token_budget = 512;
   int max_running = 256;
   int max_waiting = 4096;
+  // Of the models loaded before: LoadedModel::promised_bytes, summed.
+  std::size_t promised_bytes = 0;
 };
 
 // What the lists and cards of the dialects show.
@@ -71,6 +73,9 @@ struct LoadedModel {
 
   ModelInfo info;
   MemoryPlan plan;
+  // Planned but taken only when used, so that the system still counts it as free: cache, scratch
+  // and mapped weights.
+  std::size_t promised_bytes = 0;
   Duration load_duration{};
   int vocab_size = 0;
   std::vector<TokenId> end_tokens;

@@ -80,7 +80,8 @@ void Connection::arm(Milliseconds timeout) {
   });
 }
 
-void Connection::disarm() { deadline_.cancel(); }
+// A handler that is on its way already sees by the expiry that its time is not now.
+void Connection::disarm() { deadline_.expires_at(TimePoint::max()); }
 
 asio::awaitable<void> Connection::run() {
   error_code ignored;
@@ -91,6 +92,10 @@ asio::awaitable<void> Connection::run() {
     HttpRequest request;
     if (!co_await read_request(request)) break;
     keeps = co_await respond(request);
+    if (keeps && context_.draining) {  // since the answer's header promised to go on
+      co_await linger();
+      break;
+    }
   }
   disarm();
   socket_.close(ignored);

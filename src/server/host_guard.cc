@@ -78,9 +78,10 @@ HostGuard::HostGuard(std::string bound_host, std::vector<std::string> allowed_ho
   if (gethostname(own_name, sizeof(own_name) - 1) == 0) allowed_hosts.emplace_back(own_name);
   for (const std::string& origin : allowed_origins) {
     origins_.push_back(lower(origin));
-    // "*" allows pages of any origin; the Host that they use stays checked.
+    // "*" and "app://*" allow pages of any origin; the Host that they use stays checked.
     const std::string host = host_of_origin(origin);
-    if (!host.empty()) allowed_hosts.push_back(host);
+    if (host_without_port(host).find_first_not_of("*.") == std::string::npos) continue;
+    allowed_hosts.push_back(host);
   }
   for (const std::string& host : allowed_hosts) {
     if (!host.empty()) hosts_.push_back(host_without_port(host));

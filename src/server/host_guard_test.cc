@@ -31,7 +31,9 @@ TEST(HostGuard, AllowsPagesOfOurOwnAndListedOrigins) {
     EXPECT_FALSE(guard.allows_origin(origin, host)) << origin;
   }
   EXPECT_TRUE(HostGuard("", {}, {"*"}).allows_origin("http://evil.example", host));
-  EXPECT_FALSE(HostGuard("", {}, {"*"}).allows_host("evil.example"));
+  for (const char* pattern : {"*", "app://*", "chrome-extension://*", "http://*:*"}) {
+    EXPECT_FALSE(HostGuard("", {}, {pattern}).allows_host("evil.example")) << pattern;
+  }
 }
 
 }  // namespace

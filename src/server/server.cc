@@ -128,7 +128,9 @@ struct Server::Impl {
   void stop_when_drained() {
     if (!context.draining || !context.connections.empty()) return;
     drain_timer.cancel();
-    signals.cancel();
+    error_code ignored;
+    signals.cancel(ignored);
+    signals.clear(ignored);  // from now on Ctrl-C ends the program
     work.reset();
     io.stop();
   }

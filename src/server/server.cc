@@ -198,7 +198,8 @@ int Server::port() const { return impl_->bound.port(); }
 
 std::string Server::address() const {
   const auto address = impl_->bound.address();
-  const std::string host = address.is_unspecified() ? "127.0.0.1" : address.to_string();
+  const std::string loopback = address.is_v6() ? "::1" : "127.0.0.1";
+  const std::string host = address.is_unspecified() ? loopback : address.to_string();
   return fmt::format("http://{}:{}", address.is_v6() ? "[" + host + "]" : host, port());
 }
 

@@ -3,6 +3,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <exception>
 
 #include "base/log.h"
 #include "server/connection.h"
@@ -37,6 +38,18 @@ struct PrepareJob {
 
 std::shared_ptr<Result<GenerationCall>> share(Result<GenerationCall> result) {
   return std::make_shared<Result<GenerationCall>>(std::move(result));
+}
+
+// An exception (no memory for a huge body, say) ends the request, on whatever thread it is.
+std::shared_ptr<Result<GenerationCall>> prepare_shared(Endpoint endpoint, const std::string& body,
+                                                       const ModelRegistry& registry,
+                                                       int max_sequences) {
+  try {
+    return share(prepare_call(endpoint, body, registry, max_sequences));
+  } catch (const std::exception& error) {
+    log::error("a request could not be prepared: {}", error.what());
+    return share(Status(ErrorKind::kInternal, "the request could not be prepared"));
+  }
 }
 
 }  // namespace
@@ -106,14 +119,14 @@ asio::awaitable<std::shared_ptr<Result<GenerationCall>>> Connection::prepare(
   const int max_sequences = context_.options.max_sequences_per_request;
   const ModelRegistry& registry = context_.state.registry;
   if (!needs_worker(endpoint, body)) {
-    co_return share(prepare_call(endpoint, body, registry, max_sequences));
+    co_return prepare_shared(endpoint, body, registry, max_sequences);
   }
   auto job = std::make_shared<PrepareJob>();
   job->endpoint = endpoint;
   job->body = body;
   asio::post(context_.workers,
              [job, &registry, max_sequences, wakes = context_.wakes, signal = signal_] {
-               job->result = share(prepare_call(job->endpoint, job->body, registry, max_sequences));
+               job->result = prepare_shared(job->endpoint, job->body, registry, max_sequences);
                job->done = true;
                wakes->push(signal);
              });

@@ -156,6 +156,32 @@ TEST_F(PrepareTest, DropsTheOldestMessagesThatDoNotFit) {
   EXPECT_GE(result->prompts[0].max_tokens, 64);
 }
 
+TEST_F(PrepareTest, WhatIsLeftBeginsWithAUserSoThatStrictTemplatesAcceptIt) {
+  auto strict = text::ChatTemplate::parse(
+      "{% set turns = messages | rejectattr('role', 'equalto', 'system') | list %}"
+      "{% for turn in turns %}"
+      "{% if (turn.role == 'user') != (loop.index0 % 2 == 0) %}"
+      "{{ raise_exception('roles must alternate') }}{% endif %}"
+      "[{{ turn.content }}]{% endfor %}");
+  ASSERT_TRUE(strict.ok()) << strict.status().message();
+  test_.model->chat_template = std::make_unique<text::ChatTemplate>(std::move(*strict));
+  // Every length of conversation, so that every parity of the cut is met.
+  for (int num_turns = 20; num_turns < 60; num_turns += 2) {
+    json::array messages;
+    for (int i = 0; i <= num_turns; ++i) {
+      messages.push_back(message(i % 2 ? "assistant" : "user",
+                                 fmt::format("number {} {}", i, std::string(i % 7 * 9, 'x'))));
+    }
+    Request request = chat(messages);
+    request.truncate_to_context = true;
+    const auto result = run(std::move(request));
+    ASSERT_TRUE(result.ok()) << num_turns << ": " << result.status().message();
+    const std::string text = decode(result->prompts[0].tokens);
+    EXPECT_THAT(text, HasSubstr(fmt::format("[number {} ", num_turns)));
+    EXPECT_LE(result->prompts[0].tokens.size(), 192u);
+  }
+}
+
 TEST_F(PrepareTest, CutsATextToTheContextOrToItsEnd) {
   Request request;
   std::vector<TokenId> tokens(1000);

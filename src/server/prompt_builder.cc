@@ -56,48 +56,56 @@ Result<BuiltPrompt> build_chat(const ChatPrompt& chat, const store::LoadedModel&
   return tokenize(rendered, chat.add_special_tokens, chat.context, model);
 }
 
-bool is_system(const json::value& message) {
+bool has_role(const json::value& message, std::string_view name) {
   const json::value* role =
       message.is_object() ? message.get_object().if_contains("role") : nullptr;
-  return role && role->is_string() && role->get_string() == "system";
+  return role && role->is_string() && role->get_string() == name;
 }
 
-// The conversation without its first `num_dropped` messages that are neither system messages nor
-// the last.
-ChatPrompt without_oldest(const ChatPrompt& chat, std::size_t num_dropped) {
+// The messages that a shortened conversation may begin with, oldest first: users', because many
+// templates refuse another order than user, assistant, user. The last message when there is none.
+std::vector<std::size_t> find_beginnings(const json::array& messages) {
+  std::vector<std::size_t> beginnings;
+  bool is_first = true;
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    if (has_role(messages[i], "system")) continue;
+    if (!is_first && has_role(messages[i], "user")) beginnings.push_back(i);
+    is_first = false;
+  }
+  if (beginnings.empty() && messages.size() > 1) beginnings.push_back(messages.size() - 1);
+  return beginnings;
+}
+
+// The conversation from message `begin` on, and the system messages before it.
+ChatPrompt beginning_at(const ChatPrompt& chat, std::size_t begin) {
   ChatPrompt shorter = chat;
   shorter.messages.clear();
   for (std::size_t i = 0; i < chat.messages.size(); ++i) {
-    const bool keeps = i + 1 == chat.messages.size() || is_system(chat.messages[i]);
-    if (!keeps && num_dropped > 0) {
-      --num_dropped;
-      continue;
+    if (i >= begin || has_role(chat.messages[i], "system")) {
+      shorter.messages.push_back(chat.messages[i]);
     }
-    shorter.messages.push_back(chat.messages[i]);
   }
   return shorter;
 }
 
-// Finds the smallest number of dropped messages with which the prompt fits, by bisection: each
-// render is as long as the conversation. When nothing fits, the shortest is returned.
+// Finds the oldest beginning with which the prompt fits, by bisection: each render is as long as
+// the conversation. When nothing fits, the shortest is returned.
 Result<BuiltPrompt> build_shortened_chat(const ChatPrompt& chat, const store::LoadedModel& model,
                                          std::size_t max_tokens) {
-  std::size_t num_droppable = 0;
-  for (std::size_t i = 0; i + 1 < chat.messages.size(); ++i) {
-    num_droppable += !is_system(chat.messages[i]);
-  }
   TUTTI_ASSIGN_OR_RETURN(BuiltPrompt built, build_chat(chat, model));
-  if (built.tokens.size() <= max_tokens || num_droppable == 0) return built;
-  std::size_t too_few = 0, enough = num_droppable;
-  TUTTI_ASSIGN_OR_RETURN(built, build_chat(without_oldest(chat, enough), model));
-  while (enough - too_few > 1) {
-    const std::size_t middle = too_few + (enough - too_few) / 2;
-    TUTTI_ASSIGN_OR_RETURN(BuiltPrompt candidate, build_chat(without_oldest(chat, middle), model));
+  const std::vector<std::size_t> beginnings = find_beginnings(chat.messages);
+  if (built.tokens.size() <= max_tokens || beginnings.empty()) return built;
+  std::size_t low = 0, enough = beginnings.size() - 1;
+  TUTTI_ASSIGN_OR_RETURN(built, build_chat(beginning_at(chat, beginnings[enough]), model));
+  while (low < enough) {
+    const std::size_t middle = low + (enough - low) / 2;
+    TUTTI_ASSIGN_OR_RETURN(BuiltPrompt candidate,
+                           build_chat(beginning_at(chat, beginnings[middle]), model));
     if (candidate.tokens.size() <= max_tokens) {
       enough = middle;
       built = std::move(candidate);
     } else {
-      too_few = middle;
+      low = middle + 1;
     }
   }
   return built;

@@ -29,7 +29,7 @@ if(TUTTI_SANITIZE)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # Instrumentation makes GCC warn of what is not there (its manual says so under -fsanitize).
     target_compile_options(
-      tutti_flags INTERFACE -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds
+      tutti_flags INTERFACE -Wno-tsan -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds
                             -Wno-restrict -Wno-mismatched-new-delete)
   endif()
   target_compile_options(tutti_flags INTERFACE -fsanitize=${TUTTI_SANITIZE})

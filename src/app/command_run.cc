@@ -10,12 +10,12 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
-#include <random>
 
 #include "app/commands.h"
 #include "server/choice_stream.h"
 #include "server/event_inbox.h"
 #include "server/prompt_builder.h"
+#include "server/random.h"
 #include "server/sampling_defaults.h"
 #include "store/loaded_model.h"
 
@@ -63,20 +63,32 @@ std::optional<std::string> read_line() {
   }
 }
 
-std::uint64_t random_seed() {
-  std::random_device device;
-  return (std::uint64_t{device()} << 32) | device();
-}
-
 class Chat {
  public:
   Chat(store::LoadedModel& model, const RunOptions& options) : model_(model), options_(options) {
     if (!options.system.empty()) add("system", options.system);
   }
 
-  // Prints the answer as it comes; it becomes part of the conversation, also when it was stopped.
+  // Prints the answer as it comes; it becomes part of the conversation, also when it was stopped. A
+  // question that failed does not.
   Status ask(const std::string& text) {
     add("user", text);
+    std::string answer;
+    const Status status = print_answer(answer);
+    if (status.ok()) {
+      add("assistant", answer);
+    } else {
+      prompt_.messages.pop_back();
+    }
+    return status;
+  }
+
+ private:
+  void add(const char* role, const std::string& content) {
+    prompt_.messages.push_back(boost::json::object{{"role", role}, {"content", content}});
+  }
+
+  Status print_answer(std::string& answer) {
     const int room = model_.plan.max_model_len;
     TUTTI_ASSIGN_OR_RETURN(const server::BuiltPrompt prompt,
                            server::build_prompt(prompt_, model_, true, room - 1));
@@ -86,24 +98,19 @@ class Chat {
                                                     "is {}",
                                                     num_tokens, room));
     }
+    const Request settings = make_settings(room - num_tokens);
     SequenceRequest request;
     request.id = SequenceId(next_id_++);
     request.prompt = prompt.tokens;
-    request.sampling = sampling(room - num_tokens);
+    request.sampling = settings.sampling;
     request.end_tokens = model_.end_tokens;
-    std::string answer;
-    const Status status = stream(std::move(request), answer);
-    add("assistant", answer);
-    return status;
+    server::ChoiceStream::Options choice;
+    choice.stop = settings.stop;
+    return stream(std::move(request), std::move(choice), answer);
   }
 
- private:
-  void add(const char* role, const std::string& content) {
-    prompt_.messages.push_back(boost::json::object{{"role", role}, {"content", content}});
-  }
-
-  // The model's own defaults under what the command line says.
-  SamplingParams sampling(int room) const {
+  // The model's own defaults under what the command line says: sampling and stop strings.
+  Request make_settings(int room) const {
     Request request;
     if (options_.temperature >= 0) {
       request.sampling.temperature = options_.temperature;
@@ -113,18 +120,19 @@ class Chat {
     request.given.max_tokens = options_.max_tokens > 0;
     request.given.seed = options_.seed >= 0;
     request.sampling.seed =
-        request.given.seed ? static_cast<std::uint64_t>(options_.seed) : random_seed();
+        request.given.seed ? static_cast<std::uint64_t>(options_.seed) : server::random_bits();
     server::apply_defaults(server::DefaultsFrom::kGenerationConfig, model_, request);
     request.sampling.max_tokens = std::min(request.sampling.max_tokens, room);
-    return request.sampling;
+    return request;
   }
 
-  Status stream(SequenceRequest request, std::string& answer) {
+  Status stream(SequenceRequest request, server::ChoiceStream::Options options,
+                std::string& answer) {
     const SequenceId id = request.id;
     auto inbox = std::make_shared<server::EventInbox>(wake);
     EventSink sink(server::make_receiver(inbox, 0));
     TUTTI_RETURN_IF_ERROR(model_.engine->submit(std::move(request), sink));
-    server::ChoiceStream choice(*model_.tokenizer, {});
+    server::ChoiceStream choice(*model_.tokenizer, std::move(options));
     interrupted = 0;
     bool cancelled = false;
     for (;;) {
@@ -137,13 +145,17 @@ class Chat {
       for (server::InboxItem& item : inbox->take()) {
         if (auto* token = std::get_if<TokenEvent>(&item.event)) {
           show(choice.push(*token).text, answer);
-        } else if (auto* end = std::get_if<FinishedEvent>(&item.event)) {
+          if (!choice.finished()) continue;
+          model_.engine->cancel(id);  // at a stop string
+          inbox->close();
+          return {};
+        }
+        if (auto* end = std::get_if<FinishedEvent>(&item.event)) {
           show(choice.finish(end->reason, end->stop_token).text, answer);
           return {};
-        } else {
-          show(choice.finish(FinishReason::kStop, -1).text, answer);
-          return cancelled ? Status() : std::get<FailedEvent>(item.event).status;
         }
+        show(choice.finish(FinishReason::kStop, -1).text, answer);
+        return cancelled ? Status() : std::get<FailedEvent>(item.event).status;
       }
     }
   }

@@ -1,4 +1,5 @@
 """The commands for looking inside, against golden files."""
+import hashlib
 import json
 import os
 import signal
@@ -94,6 +95,31 @@ def test_run_from_a_pipe_and_arguments():
     answer = run("run", "demo", "--temperature", "0", "--max-tokens", "12", stdin=b"Hello!").decode()
     assert answer.strip()
     assert run("run", "demo", "Hello!", "--temperature", "0", "--max-tokens", "12").decode() == answer
+
+
+def ollama_store(root, parameters):
+    """A store with one model `stored` that has these parameters."""
+    layers = []
+
+    def add(kind, content):
+        digest = hashlib.sha256(content).hexdigest()
+        (root / "blobs").mkdir(parents=True, exist_ok=True)
+        (root / "blobs" / f"sha256-{digest}").write_bytes(content)
+        layers.append({"mediaType": f"application/vnd.ollama.image.{kind}", "digest": f"sha256:{digest}"})
+    add("model", golden("gguf/llama-Q8_0.gguf").read_bytes())
+    add("params", json.dumps(parameters).encode())
+    manifest = root / "manifests/registry.ollama.ai/library/stored/latest"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"layers": layers}))
+    return root
+
+
+def test_run_ends_at_the_stop_strings_of_the_store(tmp_path):
+    flags = ["stored", "Hello", "--temperature", "0", "--max-tokens", "12", "--models-dir"]
+    whole = run("run", *flags, ollama_store(tmp_path / "free", {}))
+    assert b"t380" in whole
+    stopped = run("run", *flags, ollama_store(tmp_path / "stopped", {"stop": ["t380"]}))
+    assert stopped == whole[:whole.index(b"t380")] + b"\n"
 
 
 def test_run_keeps_history_and_ctrl_c_stops_only_the_answer():

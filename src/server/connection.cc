@@ -60,6 +60,11 @@ void Connection::close_if_idle() {
   if (is_idle_) abort();
 }
 
+void Connection::end_generation() {
+  close_if_idle();
+  signal_->notify();
+}
+
 void Connection::abort() {
   ended_ = true;
   disconnected_ = true;

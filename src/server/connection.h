@@ -41,6 +41,7 @@ struct ConnectionContext {
   Readiness readiness;
   std::unordered_set<Connection*> connections;
   bool draining = false;                    // answers end their connections
+  bool ending = false;                      // what still generates ends with an error
   std::function<void()> on_connection_end;  // after a connection left `connections`
 };
 
@@ -53,6 +54,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void start();
   // Ends it when no request is being read or answered; `context.draining` ends the others.
   void close_if_idle();
+  // With `context.ending`: ends it when it is idle; else what it generates ends with an error that
+  // the client is told.
+  void end_generation();
   // Ends it now; what it generates is cancelled.
   void abort();
 

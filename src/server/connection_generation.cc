@@ -36,6 +36,8 @@ struct PrepareJob {
   std::atomic<bool> done{false};
 };
 
+Status shutting_down() { return {ErrorKind::kUnavailable, "the server is shutting down"}; }
+
 std::shared_ptr<Result<GenerationCall>> share(Result<GenerationCall> result) {
   return std::make_shared<Result<GenerationCall>>(std::move(result));
 }
@@ -130,8 +132,8 @@ asio::awaitable<std::shared_ptr<Result<GenerationCall>>> Connection::prepare(
                job->done = true;
                wakes->push(signal);
              });
-  while (!job->done && !disconnected_) co_await signal_->wait();
-  co_return job->done ? job->result : nullptr;
+  while (!job->done && !disconnected_ && !context_.ending) co_await signal_->wait();
+  co_return job->done ? job->result : share(shutting_down());
 }
 
 asio::awaitable<bool> Connection::run_generation(const Route& route, const HttpRequest& request,
@@ -160,6 +162,7 @@ asio::awaitable<bool> Connection::send_whole(const Route& route, const HttpReque
   while (true) {
     for (auto& delta : generation.take()) deltas.push_back(std::move(delta));
     if (disconnected_) co_return false;
+    if (context_.ending) generation.fail(shutting_down());
     if (generation.finished()) break;
     co_await signal_->wait();
   }
@@ -178,6 +181,7 @@ asio::awaitable<bool> Connection::send_stream(const Route& route, const HttpRequ
   bool has_begun = false;
   while (!disconnected_) {
     const std::vector<dialects::OutputDelta> deltas = generation.take();
+    if (context_.ending) generation.fail(shutting_down());
     const bool finished = generation.finished();
     const bool failed = !generation.failure().ok();
     if (failed && !has_begun) {

@@ -177,6 +177,12 @@ void Generation::on_failed(Choice& choice, const FailedEvent& event) {
   close_choice(choice, usage);
 }
 
+void Generation::fail(Status status) {
+  if (finished()) return;
+  failure_ = std::move(status);
+  cancel_open();
+}
+
 void Generation::close_choice(Choice& choice, const Usage& usage) {
   choice.open = false;
   choice.usage = usage;

@@ -33,7 +33,10 @@ class Generation {
 
   // All choices have ended, or the request has failed.
   bool finished() const { return !failure_.ok() || num_open_ == 0; }
-  // Not ok when a sequence failed; the others are cancelled then, and nothing more is given out.
+  // Ends the request with this error, unless it has finished; what still runs is cancelled.
+  void fail(Status status);
+  // Not ok when a sequence failed or fail() was called; the others are cancelled then, and
+  // nothing more is given out.
   const Status& failure() const { return failure_; }
 
   const PreparedRequest& prepared() const { return prepared_; }

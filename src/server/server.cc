@@ -24,6 +24,8 @@ namespace {
 
 constexpr int kNumWorkers = 2;
 constexpr auto kAcceptPause = std::chrono::milliseconds(100);
+// For clients to read how their requests ended, once the time to drain is over.
+constexpr auto kWriteGrace = std::chrono::milliseconds(1000);
 
 // Numbers as they are; names by the resolver.
 Result<tcp::endpoint> resolve(asio::io_context& io, const std::string& host, int port) {
@@ -69,6 +71,7 @@ struct Server::Impl {
                 Readiness(io, state.registry, wakes),
                 {},
                 false,
+                false,
                 {}} {
     state.vllm_metric_names = options.vllm_metric_names;
     context.on_connection_end = [this] { stop_when_drained(); };
@@ -103,17 +106,28 @@ struct Server::Impl {
     }
   }
 
-  // On the I/O thread. The first call drains, the second ends everything.
+  // On the I/O thread. The first call drains, the second ends all requests, the third all
+  // connections.
   void stop() {
-    if (context.draining) {
-      abort_all();
-      return;
-    }
+    if (context.ending) return abort_all();
+    if (context.draining) return end_all();
     context.draining = true;
     error_code ignored;
     acceptor.close(ignored);
     for (Connection* connection : connections()) connection->close_if_idle();
     drain_timer.expires_after(options.drain_timeout);
+    drain_timer.async_wait([this](const error_code& code) {
+      if (!code && !context.ending) end_all();
+    });
+    stop_when_drained();
+  }
+
+  // Every request that is still open ends with an error; a client that does not read it in time
+  // loses its connection.
+  void end_all() {
+    context.ending = true;
+    for (Connection* connection : connections()) connection->end_generation();
+    drain_timer.expires_after(kWriteGrace);
     drain_timer.async_wait([this](const error_code& code) {
       if (!code) abort_all();
     });

@@ -66,9 +66,10 @@ class Server {
 
   // Serves on the calling thread until stop().
   void run();
-  // Stops accepting, lets running streams end up to drain_timeout, then makes run() return. A
-  // second call ends them at once. Async-signal-unsafe: call it from a thread or from
-  // stop_on_signals().
+  // Stops accepting, lets running requests end up to drain_timeout, ends those left with an error
+  // that their clients are told (503, or one in the stream) within a second, then makes run()
+  // return. A second call cuts the first time short, a third both. Async-signal-unsafe: call it
+  // from a thread or from stop_on_signals().
   void stop();
   // SIGINT and SIGTERM call stop().
   void stop_on_signals();

@@ -395,10 +395,48 @@ TEST_F(ServerTest, StopLetsStreamsEndAndThenEndsThem) {
   stop();
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(4));
   EXPECT_THAT(brief.read_all(), HasSubstr("[DONE]"));
-  EXPECT_THAT(endless.read_all(), Not(HasSubstr("[DONE]")));
+  EXPECT_THAT(endless.read_all(), HasSubstr("the server is shutting down"));
   idle.read_all();
   EXPECT_TRUE(idle.ended());
   EXPECT_EQ(engine_.num_open(), 0u);
+}
+
+// Whether by the end of the time to drain or by a second stop().
+TEST_F(ServerTest, WhatIsOpenWhenDrainingEndsIsToldSo) {
+  for (const bool stopped_twice : {false, true}) {
+    options_.drain_timeout = milliseconds(stopped_twice ? 60'000 : 300);
+    testing::TestModel fresh = testing::make_test_model(4096);
+    test_.model = fresh.model;
+    fresh.engine->run(std::chrono::microseconds(1000));
+    start();
+    Client sse(port()), ndjson(port());
+    sse.post(kChat, chat(R"(,"stream":true,"max_tokens":4000)"));
+    ndjson.post("/api/generate", R"({"prompt":"Once","options":{"num_predict":4000}})");
+    sse.read_until("content");
+    ndjson.read_until("response");
+    fresh.engine->hold(true);
+    Client whole(port()), silent(port());
+    whole.post(kChat, chat(R"(,"max_tokens":4000)"));
+    silent.post("/api/generate", R"({"prompt":"Once"})");
+    ASSERT_TRUE(within(milliseconds(3000), [&] { return fresh.engine->num_open() == 4; }));
+    if (stopped_twice) server_->stop();
+    const auto begin = std::chrono::steady_clock::now();
+    stop();
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
+    EXPECT_EQ(fresh.engine->num_open(), 0u);
+    std::string rest = sse.read_all();
+    EXPECT_THAT(rest, HasSubstr("data: {\"error\":{\"message\":\"the server is shutting down\""));
+    EXPECT_TRUE(rest.ends_with("data: [DONE]\n\n\r\n0\r\n\r\n")) << rest;
+    rest = ndjson.read_all();
+    EXPECT_THAT(rest, HasSubstr(R"({"error":"the server is shutting down"})"));
+    EXPECT_TRUE(rest.ends_with("\r\n0\r\n\r\n")) << rest;
+    EXPECT_THAT(rest, Not(HasSubstr(R"("done":true)")));
+    for (Client* client : {&whole, &silent}) {
+      rest = client->read_all();
+      EXPECT_THAT(rest, StartsWith("HTTP/1.1 503"));
+      EXPECT_THAT(rest, HasSubstr("the server is shutting down"));
+    }
+  }
 }
 
 TEST_F(ServerTest, ManyStreamsAtOnceEachEndOnce) {

@@ -21,6 +21,11 @@ void ModelRegistry::set_loading_done(bool succeeded, std::string reason) {
 Result<ServedModel> ModelRegistry::find(const std::string& name) const {
   const std::string canonical = dialects::ollama::canonical_name(name);
   const std::lock_guard lock(mutex_);
+  if (name.empty() && models_.size() > 1) {
+    return invalid_argument("model", fmt::format("model is missing; it may be absent only when one "
+                                                 "model is served, and there are {}",
+                                                 models_.size()));
+  }
   for (const ServedModel& served : models_) {
     const store::ModelInfo& info = served.model->info;
     if (name.empty() || info.name == name || info.typed == name ||

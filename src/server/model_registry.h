@@ -25,7 +25,8 @@ class ModelRegistry {
   void set_loading_done(bool succeeded, std::string reason);
 
   // By its name with or without ":latest", or as it was typed on the command line; an empty name is
-  // the first model. Errors: kNotFound; kUnavailable while models are still loading.
+  // the model when there is only one. Errors: kInvalidArgument for an empty name when there are
+  // several; kNotFound; kUnavailable while models are still loading.
   Result<ServedModel> find(const std::string& name) const;
   std::vector<ServedModel> all() const;
 

@@ -54,7 +54,7 @@ class Server {
   static Result<std::unique_ptr<Server>> start(const ServerOptions& options);
   ~Server();  // stops at once
 
-  // Makes a model known; the first is the default for requests that name none.
+  // Makes a model known. Requests need not name it while it is the only one.
   void add_model(std::shared_ptr<store::LoadedModel> model);
   // The name of the first model that was added; empty while there is none.
   std::string default_model_name() const;

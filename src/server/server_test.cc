@@ -122,6 +122,25 @@ TEST_F(ServerTest, ErrorsAreInTheDialectOfThePath) {
   EXPECT_THAT(client.read_response(), StartsWith("HTTP/1.1 400"));
 }
 
+TEST_F(ServerTest, TheModelMayBeAbsentOnlyWhenThereIsOne) {
+  engine_.run(std::chrono::microseconds(500));
+  start();
+  Client client(port());
+  client.post("/v1/completions", R"({"prompt":"Once","max_tokens":1})");
+  EXPECT_THAT(client.read_response(), StartsWith("HTTP/1.1 200"));
+  testing::TestModel second = testing::make_test_model();
+  second.model->info.name = "second:latest";
+  server_->add_model(second.model);
+  for (const char* path : {"/v1/completions", "/api/generate"}) {
+    client.post(path, R"({"prompt":"Once","stream":false})");
+    const std::string response = client.read_response();
+    EXPECT_THAT(response, StartsWith("HTTP/1.1 400")) << path;
+    EXPECT_THAT(response, HasSubstr("model is missing")) << path;
+  }
+  client.post("/v1/completions", R"({"model":"demo","prompt":"Once","max_tokens":1})");
+  EXPECT_THAT(client.read_response(), StartsWith("HTTP/1.1 200"));
+}
+
 TEST_F(ServerTest, RefusesForeignHostsOnEveryRoute) {
   start();
   for (const char* path : {"/", "/health", "/ready", "/metrics", "/v1/models", "/api/tags",

@@ -7,6 +7,7 @@
 #include "app/commands.h"
 #include "app/settings.h"
 #include "base/log.h"
+#include "server/sampling_defaults.h"
 #include "store/loaded_model.h"
 
 namespace tutti::app {
@@ -73,7 +74,12 @@ Result<store::LoadOptions> make_load_options(const std::string& name, const Mode
 
 Result<std::shared_ptr<store::LoadedModel>> load_with_progress(const store::LoadOptions& load) {
   ProgressBar bar(load.model.empty() ? "demo" : load.model);
-  return store::load_model(load, [&bar](double fraction) { bar.draw(fraction); });
+  TUTTI_ASSIGN_OR_RETURN(auto model,
+                         store::load_model(load, [&bar](double fraction) { bar.draw(fraction); }));
+  for (const std::string& key : server::unused_parameters(model->ollama_parameters)) {
+    log::warn("{}: the store's parameter {} is not used", model->info.name, key);
+  }
+  return model;
 }
 
 Result<std::string> read_standard_input(std::size_t max_bytes) {

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "dialects/ollama_fields.h"
+#include "server/sampling_defaults.h"
 #include "tests/support/fake_engine.h"
 
 namespace tutti::server {
@@ -99,6 +101,37 @@ TEST_F(PrepareTest, TheModelsOwnSettingsFillWhatIsNotGiven) {
   const auto ollama = run(text("a"), DefaultsFrom::kOllama);
   EXPECT_EQ(ollama->sampling.temperature, 0.3);
   EXPECT_EQ(ollama->request.stop, std::vector<std::string>{"</s>"});
+}
+
+TEST_F(PrepareTest, TheStoresParametersFillWhatTheClientLeftOut) {
+  test_.model->ollama_parameters = {
+      {"top_k", -1},           {"top_p", 0},     {"typical_p", 0.5},        {"repeat_last_n", 32},
+      {"num_keep", 9},         {"stop", "</s>"}, {"presence_penalty", 1.5}, {"num_ctx", 4096},
+      {"frequency_penalty", 3}};
+  Request request = text("a");
+  request.sampling = dialects::ollama::default_sampling();
+  request.truncate_keep_tokens = 4;
+  const auto filled = run(std::move(request), DefaultsFrom::kOllama);
+  ASSERT_TRUE(filled.ok()) << filled.status().message();
+  EXPECT_EQ(filled->sampling.top_k, -1);
+  EXPECT_GT(filled->sampling.top_p, 0);
+  EXPECT_LT(filled->sampling.top_p, 1e-6);
+  EXPECT_EQ(filled->sampling.typical_p, 0.5);
+  EXPECT_EQ(filled->sampling.repeat_last_n, 32);
+  EXPECT_EQ(filled->sampling.presence_penalty, 1.5);
+  EXPECT_EQ(filled->sampling.frequency_penalty, 0) << "3 is out of range";
+  EXPECT_EQ(filled->request.truncate_keep_tokens, 9);
+  EXPECT_EQ(filled->request.stop, std::vector<std::string>{"</s>"});
+
+  request = text("a");
+  request.sampling = dialects::ollama::default_sampling();
+  request.sampling.repeat_last_n = 7;
+  request.sampling.presence_penalty = -1;
+  const auto given = run(std::move(request), DefaultsFrom::kOllama);
+  EXPECT_EQ(given->sampling.repeat_last_n, 7);
+  EXPECT_EQ(given->sampling.presence_penalty, -1);
+
+  EXPECT_EQ(unused_parameters(test_.model->ollama_parameters), std::vector<std::string>{"num_ctx"});
 }
 
 TEST_F(PrepareTest, SeedsAreRandomUnlessGiven) {

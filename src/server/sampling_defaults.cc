@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <optional>
+#include <type_traits>
+
+#include "dialects/ollama_fields.h"
 
 namespace tutti::server {
 namespace {
@@ -25,34 +28,102 @@ void apply_generation_config(const formats::GenerationConfig& config, Request& r
   }
 }
 
-std::optional<double> number_in(const json::object& object, std::string_view key, double low,
-                                double high) {
-  const json::value* value = object.if_contains(key);
+using Given = Request::Given;
+
+template <bool Given::*Flag>
+bool is_given(const Request& request, const Request&) {
+  return request.given.*Flag;
+}
+
+template <auto Field>
+bool is_changed(const Request& request, const Request& blank) {
+  return request.sampling.*Field != blank.sampling.*Field;
+}
+
+template <auto Field>
+void set(double number, Request& request) {
+  using Type = std::remove_reference_t<decltype(request.sampling.*Field)>;
+  request.sampling.*Field = static_cast<Type>(number);
+}
+
+// 0 means what it does in a request's options: the most probable token alone.
+template <auto Field>
+void set_probability(double number, Request& request) {
+  constexpr double kOnlyTheBest = 1e-9;
+  request.sampling.*Field = std::max(number, kOnlyTheBest);
+}
+
+// One number of a Modelfile's parameters, with the range of the option of the same name.
+struct Parameter {
+  std::string_view name;
+  double low, high;
+  bool (*is_set)(const Request& request, const Request& blank);  // by the client
+  void (*set)(double number, Request& request);
+};
+
+constexpr double kMaxCount = 1e9;
+
+constexpr Parameter kParameters[] = {
+    {"temperature", 0, 100, is_given<&Given::temperature>, set<&SamplingParams::temperature>},
+    {"top_k", -1, kMaxCount, is_given<&Given::top_k>, set<&SamplingParams::top_k>},
+    {"top_p", 0, 1, is_given<&Given::top_p>, set_probability<&SamplingParams::top_p>},
+    {"min_p", 0, 1, is_given<&Given::min_p>, set<&SamplingParams::min_p>},
+    {"typical_p", 0, 1, is_changed<&SamplingParams::typical_p>,
+     set_probability<&SamplingParams::typical_p>},
+    {"repeat_penalty", 1e-9, 100, is_given<&Given::repeat_penalty>,
+     set<&SamplingParams::repeat_penalty>},
+    {"repeat_last_n", -1, kMaxCount, is_changed<&SamplingParams::repeat_last_n>,
+     set<&SamplingParams::repeat_last_n>},
+    {"presence_penalty", -2, 2, is_changed<&SamplingParams::presence_penalty>,
+     set<&SamplingParams::presence_penalty>},
+    {"frequency_penalty", -2, 2, is_changed<&SamplingParams::frequency_penalty>,
+     set<&SamplingParams::frequency_penalty>},
+    {"num_predict", 1, kMaxCount, is_given<&Given::max_tokens>, set<&SamplingParams::max_tokens>},
+    {"num_keep", -1, kMaxCount,
+     [](const Request& request, const Request& blank) {
+       return request.truncate_keep_tokens != blank.truncate_keep_tokens;
+     },
+     [](double number, Request& request) {
+       request.truncate_keep_tokens = static_cast<int>(number);
+     }},
+    {"seed", 0, 9e15, is_given<&Given::seed>,
+     [](double number, Request& request) {
+       request.sampling.seed = static_cast<std::uint64_t>(number);
+       request.given.seed = true;
+     }},
+};
+
+constexpr std::string_view kStop = "stop";
+
+std::optional<double> number_in(const json::object& object, const Parameter& parameter) {
+  const json::value* value = object.if_contains(parameter.name);
   if (!value || !value->is_number()) return std::nullopt;
   const double number = value->to_number<double>();
-  if (!(number >= low && number <= high)) return std::nullopt;
+  if (!(number >= parameter.low && number <= parameter.high)) return std::nullopt;
   return number;
 }
 
-void apply_ollama_parameters(const json::object& parameters, Request& request) {
-  SamplingParams& sampling = request.sampling;
-  const Request::Given& given = request.given;
-  const auto set = [&](bool is_given, std::string_view key, double low, double high, auto& field) {
-    const auto number = number_in(parameters, key, low, high);
-    if (!is_given && number) field = static_cast<std::decay_t<decltype(field)>>(*number);
-  };
-  set(given.temperature, "temperature", 0, 100, sampling.temperature);
-  set(given.top_k, "top_k", 0, 1e9, sampling.top_k);
-  set(given.top_p, "top_p", 1e-9, 1, sampling.top_p);
-  set(given.min_p, "min_p", 0, 1, sampling.min_p);
-  set(given.repeat_penalty, "repeat_penalty", 1e-9, 100, sampling.repeat_penalty);
-  set(given.max_tokens, "num_predict", 1, 1e9, sampling.max_tokens);
-  if (const auto seed = number_in(parameters, "seed", 0, 9e15); seed && !given.seed) {
-    sampling.seed = static_cast<std::uint64_t>(*seed);
-    request.given.seed = true;
+// What a dialect's request has in the fields that the client left out.
+Request blank_request(DefaultsFrom from) {
+  constexpr int kOllamaNumKeep = 4;
+  Request blank;
+  if (from == DefaultsFrom::kOllama) {
+    blank.sampling = dialects::ollama::default_sampling();
+    blank.truncate_keep_tokens = kOllamaNumKeep;
   }
-  const json::value* stop = parameters.if_contains("stop");
-  if (!request.stop.empty() || !stop || !stop->is_array()) return;
+  return blank;
+}
+
+void apply_ollama_parameters(const json::object& parameters, const Request& blank,
+                             Request& request) {
+  for (const Parameter& parameter : kParameters) {
+    const auto number = number_in(parameters, parameter);
+    if (number && !parameter.is_set(request, blank)) parameter.set(*number, request);
+  }
+  const json::value* stop = parameters.if_contains(kStop);
+  if (!request.stop.empty() || !stop) return;
+  if (stop->is_string()) request.stop.push_back(json::value_to<std::string>(*stop));
+  if (!stop->is_array()) return;
   for (const json::value& text : stop->get_array()) {
     if (text.is_string()) request.stop.push_back(json::value_to<std::string>(text));
   }
@@ -64,7 +135,18 @@ void apply_defaults(DefaultsFrom from, const store::LoadedModel& model, Request&
   if (from == DefaultsFrom::kGenerationConfig) {
     apply_generation_config(model.generation_config, request);
   }
-  apply_ollama_parameters(model.ollama_parameters, request);
+  apply_ollama_parameters(model.ollama_parameters, blank_request(from), request);
+}
+
+std::vector<std::string> unused_parameters(const boost::json::object& parameters) {
+  std::vector<std::string> unused;
+  for (const auto& entry : parameters) {
+    const std::string_view key = entry.key();
+    const bool used = key == kStop || std::ranges::find(kParameters, key, &Parameter::name) !=
+                                          std::end(kParameters);
+    if (!used) unused.emplace_back(key);
+  }
+  return unused;
 }
 
 }  // namespace tutti::server

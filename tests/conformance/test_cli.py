@@ -122,6 +122,14 @@ def test_run_ends_at_the_stop_strings_of_the_store(tmp_path):
     assert stopped == whole[:whole.index(b"t380")] + b"\n"
 
 
+def test_unused_parameters_of_the_store_are_named(tmp_path):
+    store = ollama_store(tmp_path, {"num_ctx": 64, "top_k": 3})
+    done = subprocess.run([BINARY, "run", "stored", "Hello", "--max-tokens", "1", "--models-dir", store],
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+    assert done.returncode == 0 and done.stderr.count(b"num_ctx is not used") == 1
+    assert b"top_k" not in done.stderr
+
+
 def test_run_keeps_history_and_ctrl_c_stops_only_the_answer():
     import pty
     parent, child = pty.openpty()

@@ -4,11 +4,22 @@
 
 #include <chrono>
 #include <ctime>
+#include <sstream>
 
 namespace tutti::server {
 namespace {
 
 constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
+
+// "temperature      0.5" of each line becomes "PARAMETER temperature 0.5".
+std::string parameter_commands(const std::string& lines) {
+  std::string text;
+  std::istringstream stream(lines);
+  for (std::string key, value; stream >> key && std::getline(stream >> std::ws, value);) {
+    text += fmt::format("PARAMETER {} {}\n", key, value);
+  }
+  return text;
+}
 
 // A Modelfile that would give the same model.
 std::string modelfile_of(const store::ModelInfo& info) {
@@ -17,6 +28,8 @@ std::string modelfile_of(const store::ModelInfo& info) {
     text += fmt::format("TEMPLATE \"\"\"{}\"\"\"\n", info.chat_template);
   }
   if (!info.system.empty()) text += fmt::format("SYSTEM \"\"\"{}\"\"\"\n", info.system);
+  text += parameter_commands(info.parameters);
+  if (!info.license.empty()) text += fmt::format("LICENSE \"\"\"{}\"\"\"\n", info.license);
   return text;
 }
 

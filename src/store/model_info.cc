@@ -125,22 +125,8 @@ json::object metadata_of(const formats::ModelSource& source,
   return object;
 }
 
-// As Ollama lists a Modelfile's parameters, one a line.
-std::string parameter_lines(const std::string& parameters_json) {
-  const auto parsed = parse_json(parameters_json);
-  if (!parsed.ok() || !parsed->is_object()) return {};
-  std::string text;
-  const auto add = [&text](std::string_view key, const json::value& value) {
-    text += fmt::format("{:<30} {}\n", key, json::serialize(value));
-  };
-  for (const auto& [key, value] : parsed->get_object()) {
-    if (const json::array* list = value.if_array()) {
-      for (const json::value& element : *list) add(key, element);
-    } else {
-      add(key, value);
-    }
-  }
-  return text;
+std::string parameter_text(const json::value& value) {
+  return value.is_double() ? fmt::format("{}", value.get_double()) : json::serialize(value);
 }
 
 std::string license_of(const ModelLocation& location) {
@@ -156,6 +142,23 @@ std::string format_parameter_count(std::int64_t count) {
   if (value >= 1e9) return fmt::format("{:.1f}B", value / 1e9);
   if (value >= 1e6) return fmt::format("{:.1f}M", value / 1e6);
   return fmt::format("{:.0f}K", value / 1e3);
+}
+
+std::string parameter_lines(const std::string& parameters_json) {
+  const auto parsed = parse_json(parameters_json);
+  if (!parsed.ok() || !parsed->is_object()) return {};
+  std::string text;
+  const auto add = [&text](std::string_view key, const json::value& value) {
+    text += fmt::format("{:<30} {}\n", key, parameter_text(value));
+  };
+  for (const auto& [key, value] : parsed->get_object()) {
+    if (const json::array* list = value.if_array()) {
+      for (const json::value& element : *list) add(key, element);
+    } else {
+      add(key, value);
+    }
+  }
+  return text;
 }
 
 void fill_info(const ModelLocation& location, const formats::ModelSource& source,

@@ -13,6 +13,10 @@ namespace tutti::store {
 void fill_info(const ModelLocation& location, const formats::ModelSource& source,
                const model::ModelDescription& description, ModelInfo& info);
 
+// An Ollama manifest's parameters as Ollama lists them: one a line, lists element by element. Empty
+// for what is not a JSON object.
+std::string parameter_lines(const std::string& parameters_json);
+
 // "7.3M", "1.1B", "512K".
 std::string format_parameter_count(std::int64_t count);
 

@@ -144,6 +144,13 @@ struct RequestReader::Impl {
       message = "a request needs exactly one Host field";
       return 400;
     }
+    const auto content_coding = fields[http::field::content_encoding];
+    if (fields.count(http::field::content_encoding) > 1 ||
+        (!content_coding.empty() && !beast::iequals(content_coding, "identity"))) {
+      message = fmt::format("the Content-Encoding \"{}\" is not understood; send the body as it is",
+                            std::string(content_coding));
+      return 400;
+    }
     const auto expect = fields[http::field::expect];
     if (!expect.empty() && !beast::iequals(expect, "100-continue")) {
       message = "the only expectation that is understood is \"100-continue\"";

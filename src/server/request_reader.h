@@ -2,8 +2,8 @@
 //
 // Refused, with a status of its own: more header bytes, fields, body bytes or chunks than the caps
 // (431, 413); Content-Length together with Transfer-Encoding, several or negative lengths, a coding
-// other than "chunked", bare LF as a line's end, a missing or repeated Host, bad syntax (400).
-// Message syntax: RFC 9112, read by Boost.Beast's parser.
+// other than "chunked", a Content-Encoding, bare LF as a line's end, a missing or repeated Host,
+// bad syntax (400). Message syntax: RFC 9112, read by Boost.Beast's parser.
 #pragma once
 
 #include <cstddef>

@@ -102,6 +102,17 @@ TEST(RequestReader, RefusesAmbiguousLengths) {
   EXPECT_EQ(status_of("POST / HTTP/1.0\r\nHost: a\r\n" + chunked + "\r\n0\r\n\r\n"), 400);
 }
 
+TEST(RequestReader, RefusesEncodedBodiesByName) {
+  RequestReader reader(small_limits());
+  feed(reader, kPost + "Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b");
+  ASSERT_EQ(run(reader), ReadProgress::kFailed);
+  EXPECT_EQ(reader.error().status, 400);
+  EXPECT_NE(reader.error().body.find("Content-Encoding \"gzip\""), std::string::npos);
+  const std::string identity = "Content-Encoding: Identity\r\n";
+  EXPECT_EQ(status_of(kPost + identity + "Content-Length: 2\r\n\r\nhi"), 0);
+  EXPECT_EQ(status_of(kPost + identity + "Content-Encoding: br\r\nContent-Length: 0\r\n\r\n"), 400);
+}
+
 TEST(RequestReader, RefusesBrokenFraming) {
   for (const char* bytes :
        {"GET / HTTP/1.1\nHost: a\n\n", "GET / HTTP/1.1\r\nHost: a\n\r\n", "GET /\r\n\r\n",

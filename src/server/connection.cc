@@ -195,7 +195,7 @@ asio::awaitable<bool> Connection::respond(const HttpRequest& request) {
     co_return co_await send(request, std::move(response));
   }
   if (request.method == "OPTIONS" && !request.origin.empty()) {
-    co_return co_await send(request, preflight_response(request));
+    co_return co_await send(request, context_.guard.preflight_response(request));
   }
   if (is_generation(route.endpoint)) co_return co_await generate(route, request);
   if (route.endpoint == Endpoint::kReady) {
@@ -209,7 +209,8 @@ asio::awaitable<bool> Connection::send(const HttpRequest& request, HttpResponse 
   context_.state.counters.count_response(response.status);
   log::debug("{} {} {}", request.method, request.path, response.status);
   if (request.method != "OPTIONS") {
-    for (auto& header : cors_headers(request)) response.headers.push_back(std::move(header));
+    for (auto& header : context_.guard.cors_headers(request))
+      response.headers.push_back(std::move(header));
   }
   const bool keeps = keeps_alive(request);
   std::string bytes = format_response_head(response, request, BodyFraming::kContentLength, keeps);

@@ -212,7 +212,7 @@ std::string Connection::stream_head(const HttpRequest& request,
                                     const dialects::ResponseRenderer& renderer, bool keeps) {
   HttpResponse response;
   response.content_type = renderer.stream_content_type();
-  response.headers = cors_headers(request);
+  response.headers = context_.guard.cors_headers(request);
   response.headers.emplace_back("Cache-Control", "no-cache");
   response.headers.emplace_back("X-Accel-Buffering", "no");
   context_.state.counters.count_response(200);

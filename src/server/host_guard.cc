@@ -110,12 +110,16 @@ bool HostGuard::allows_origin(const std::string& origin, const std::string& host
                      [&](const std::string& pattern) { return matches(pattern, text); });
 }
 
-std::vector<std::pair<std::string, std::string>> cors_headers(const HttpRequest& request) {
-  if (request.origin.empty()) return {};
+std::vector<std::pair<std::string, std::string>> HostGuard::cors_headers(
+    const HttpRequest& request) const {
+  if (request.origin.empty() || !allows_host(request.host) ||
+      !allows_origin(request.origin, request.host)) {
+    return {};
+  }
   return {{"Access-Control-Allow-Origin", request.origin}, {"Vary", "Origin"}};
 }
 
-HttpResponse preflight_response(const HttpRequest& request) {
+HttpResponse HostGuard::preflight_response(const HttpRequest& request) const {
   HttpResponse response;
   response.status = 204;
   response.headers = cors_headers(request);

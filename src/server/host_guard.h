@@ -28,15 +28,16 @@ class HostGuard {
   // schemes of desktop programs (app, file, tauri, vscode-webview, vscode-file).
   bool allows_origin(const std::string& origin, const std::string& host) const;
 
+  // The fields that let a browser read the answer; empty without an Origin, or when the request's
+  // Host or Origin is not allowed.
+  std::vector<std::pair<std::string, std::string>> cors_headers(const HttpRequest& request) const;
+  // The answer to a preflight.
+  HttpResponse preflight_response(const HttpRequest& request) const;
+
  private:
   std::vector<std::string> hosts_;    // lower case, without port
   std::vector<std::string> origins_;  // patterns, lower case
 };
-
-// The fields that let a browser read the answer; empty without an Origin.
-std::vector<std::pair<std::string, std::string>> cors_headers(const HttpRequest& request);
-// The answer to a preflight.
-HttpResponse preflight_response(const HttpRequest& request);
 
 // The host of "host:port", "[::1]:80", "host", in lower case and without a final dot.
 std::string host_without_port(const std::string& host);

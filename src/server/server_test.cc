@@ -166,9 +166,16 @@ TEST_F(ServerTest, AnswersPagesOfAllowedOriginsOnly) {
                   "Origin: http://localhost:3000\r\n\r\n"));
   EXPECT_THAT(client.read_until("\r\n\r\n"),
               HasSubstr("Access-Control-Allow-Origin: http://localhost:3000"));
-  ASSERT_TRUE(client.send(
-      "GET /api/tags HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n"));
-  EXPECT_THAT(client.read_response(), StartsWith("HTTP/1.1 403"));
+  ASSERT_TRUE(
+      client.send("GET /api/tags HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n"));
+  EXPECT_THAT(client.read_response(), HasSubstr("Access-Control-Allow-Origin: http://localhost"));
+  for (const char* fields :
+       {"Host: localhost\r\nOrigin: http://evil.example", "Host: evil\r\nOrigin: http://evil"}) {
+    ASSERT_TRUE(client.send(fmt::format("GET /api/tags HTTP/1.1\r\n{}\r\n\r\n", fields)));
+    const std::string response = client.read_response();
+    EXPECT_THAT(response, StartsWith("HTTP/1.1 403")) << fields;
+    EXPECT_THAT(response, Not(HasSubstr("Access-Control"))) << fields;
+  }
 }
 
 TEST_F(ServerTest, StreamsServerSentEventsToTheEnd) {

@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "base/log.h"
+#include "dialects/openai_fields.h"
 #include "server/connection.h"
 
 namespace tutti::server {
@@ -118,7 +119,7 @@ asio::awaitable<bool> Connection::generate(const Route& route, const HttpRequest
 
 asio::awaitable<std::shared_ptr<Result<GenerationCall>>> Connection::prepare(
     Endpoint endpoint, const std::string& body) {
-  const int max_sequences = context_.options.max_sequences_per_request;
+  constexpr int max_sequences = dialects::openai::kMaxTotalChoices;
   const ModelRegistry& registry = context_.state.registry;
   if (!needs_worker(endpoint, body)) {
     co_return prepare_shared(endpoint, body, registry, max_sequences);
@@ -126,12 +127,11 @@ asio::awaitable<std::shared_ptr<Result<GenerationCall>>> Connection::prepare(
   auto job = std::make_shared<PrepareJob>();
   job->endpoint = endpoint;
   job->body = body;
-  asio::post(context_.workers,
-             [job, &registry, max_sequences, wakes = context_.wakes, signal = signal_] {
-               job->result = prepare_shared(job->endpoint, job->body, registry, max_sequences);
-               job->done = true;
-               wakes->push(signal);
-             });
+  asio::post(context_.workers, [job, &registry, wakes = context_.wakes, signal = signal_] {
+    job->result = prepare_shared(job->endpoint, job->body, registry, max_sequences);
+    job->done = true;
+    wakes->push(signal);
+  });
   while (!job->done && !disconnected_ && !context_.ending) co_await signal_->wait();
   co_return job->done ? job->result : share(shutting_down());
 }

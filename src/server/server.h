@@ -35,8 +35,6 @@ struct ServerOptions {
   std::chrono::milliseconds write_timeout{60'000};   // a write that makes no progress
   std::chrono::milliseconds drain_timeout{30'000};   // running streams, after stop()
 
-  int max_sequences_per_request = 128;  // n times prompts
-
   // Host header: loopback names, IP addresses and the bound name are always allowed.
   std::vector<std::string> allowed_hosts;
   // Origin header of browsers, OLLAMA_ORIGINS: "https://chat.example", "*", "http://10.0.0.*".

@@ -122,6 +122,22 @@ TEST_F(ServerTest, ErrorsAreInTheDialectOfThePath) {
   EXPECT_THAT(client.read_response(), StartsWith("HTTP/1.1 400"));
 }
 
+TEST_F(ServerTest, ARequestMayHaveAsManyChoicesAsDocumented) {
+  engine_.set_max_sequences(2000);
+  engine_.run(std::chrono::microseconds(500));
+  start();
+  Client client(port());
+  const auto post = [&](int num_prompts) {
+    std::string prompts = "\"a\"";
+    for (int i = 1; i < num_prompts; ++i) prompts += ",\"a\"";
+    client.post("/v1/completions",
+                fmt::format(R"({{"prompt":[{}],"n":128,"max_tokens":1}})", prompts));
+    return client.read_response();
+  };
+  EXPECT_THAT(post(8), HasSubstr(R"("index":1023)"));
+  EXPECT_THAT(post(9), StartsWith("HTTP/1.1 400"));
+}
+
 TEST_F(ServerTest, TheModelMayBeAbsentOnlyWhenThereIsOne) {
   engine_.run(std::chrono::microseconds(500));
   start();

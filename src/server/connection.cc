@@ -109,6 +109,7 @@ asio::awaitable<void> Connection::run() {
 asio::awaitable<bool> Connection::read_request(HttpRequest& request) {
   bool begun = false;
   is_idle_ = !reader_.has_begun();
+  if (is_idle_) reader_.shrink();
   arm(context_.options.idle_timeout);
   while (true) {
     if (!begun && reader_.has_begun()) {

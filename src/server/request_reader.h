@@ -51,7 +51,7 @@ class RequestReader {
   // The client waits for "100 Continue" before it sends the body. Meaningful after kHeaderDone.
   bool expects_continue() const;
   std::size_t num_buffered() const;
-  // Gives memory back while the connection is idle.
+  // Gives memory that holds no bytes back, for the time while the connection is idle.
   void shrink();
 
  private:

@@ -76,6 +76,20 @@ TEST(RequestReader, KeepsPipelinedRequestsApart) {
   EXPECT_FALSE(reader.has_begun());
 }
 
+TEST(RequestReader, LosesNothingWhenItShrinks) {
+  RequestReader reader(small_limits());
+  for (int round = 0; round < 2; ++round) {
+    reader.shrink();
+    feed(reader, "GET /first HTTP/1.1\r\nHost: a\r\n\r\nGET /second HTTP/1.1\r\nHo");
+    ASSERT_EQ(run(reader), ReadProgress::kComplete);
+    EXPECT_EQ(reader.take_request().path, "/first");
+    reader.shrink();
+    feed(reader, "st: a\r\n\r\n");
+    ASSERT_EQ(run(reader), ReadProgress::kComplete);
+    EXPECT_EQ(reader.take_request().path, "/second");
+  }
+}
+
 TEST(RequestReader, TellsOfExpectations) {
   RequestReader reader(small_limits());
   feed(reader, kPost + "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n");

@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -43,6 +44,16 @@ Result<tcp::endpoint> resolve(asio::io_context& io, const std::string& host, int
     if (entry.endpoint().address().is_v4()) return entry.endpoint();
   }
   return found.begin()->endpoint();
+}
+
+// A connection takes a file descriptor, and the usual soft limit is 1024.
+void raise_file_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  const rlim_t before = std::exchange(limit.rlim_cur, limit.rlim_max);
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    log::warn("at most {} files and connections can be open", before);
+  }
 }
 
 Status cannot_bind(const tcp::endpoint& endpoint, const error_code& code) {
@@ -173,6 +184,7 @@ Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options) {
   if (options.port < 0 || options.port > 65535) {
     return invalid_argument("port", fmt::format("port is {}, must be in [0, 65535]", options.port));
   }
+  raise_file_limit();
   auto impl = std::make_unique<Impl>(options);
   TUTTI_RETURN_IF_ERROR(impl->listen());
   impl->work.emplace(impl->io.get_executor());

@@ -48,6 +48,7 @@ struct ServerOptions {
 class Server {
  public:
   // Binds and listens. Until a model was added, /ready and requests answer 503 "loading".
+  // Raises the process's soft limit of open files to the hard one.
   // Errors: kUnavailable when the address cannot be bound, naming it; kInvalidArgument.
   static Result<std::unique_ptr<Server>> start(const ServerOptions& options);
   ~Server();  // stops at once

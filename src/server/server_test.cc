@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <thread>
 
@@ -495,6 +496,18 @@ TEST_F(ServerTest, ManyStreamsAtOnceEachEndOnce) {
     EXPECT_NE(done, std::string::npos);
     EXPECT_EQ(response.find("[DONE]", done + 1), std::string::npos);
   }
+}
+
+TEST(ServerStart, RaisesTheLimitOfOpenFiles) {
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlimit low{std::min<rlim_t>(limit.rlim_max, 256), limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  ServerOptions options;
+  options.port = 0;
+  ASSERT_TRUE(Server::start(options).ok());
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_EQ(limit.rlim_cur, limit.rlim_max);
 }
 
 TEST(ServerStart, RefusesATakenPortByName) {

@@ -52,13 +52,17 @@ std::size_t total_tensor_bytes(const formats::ModelSource& source) {
   return total;
 }
 
-Status check_max_model_len(const LoadOptions& options, const model::ModelDescription& description) {
-  if (options.max_model_len < 0 || options.max_model_len > description.max_positions) {
-    return invalid_argument(
-        "max_model_len",
-        fmt::format("max_model_len is {}, must be in [1, {}]: the model was "
-                    "made for {} positions",
-                    options.max_model_len, description.max_positions, description.max_positions));
+// One context length may be set for all models (OLLAMA_CONTEXT_LENGTH): a model takes what it can.
+Status limit_max_model_len(const std::string& name, const model::ModelDescription& description,
+                           LoadOptions& options) {
+  if (options.max_model_len < 0) {
+    return invalid_argument("max_model_len", fmt::format("max_model_len is {}, must be at least 0",
+                                                         options.max_model_len));
+  }
+  if (options.max_model_len > description.max_positions) {
+    log::warn("{}: the context is {} tokens in place of {}: the model was made for no more", name,
+              description.max_positions, options.max_model_len);
+    options.max_model_len = description.max_positions;
   }
   return {};
 }
@@ -153,8 +157,7 @@ Status load_text(const ModelLocation& location, LoadedModel& model) {
   return {};
 }
 
-Result<std::shared_ptr<LoadedModel>> load(const LoadOptions& options,
-                                          const LoadProgress& progress) {
+Result<std::shared_ptr<LoadedModel>> load(LoadOptions options, const LoadProgress& progress) {
   const TimePoint started = SteadyClock::now();
   if (progress) progress(0);
   const auto& root = options.ollama_root;
@@ -170,7 +173,7 @@ Result<std::shared_ptr<LoadedModel>> load(const LoadOptions& options,
   }
   TUTTI_ASSIGN_OR_RETURN(const model::ModelDescription description,
                          model::describe_model(*model->source));
-  TUTTI_RETURN_IF_ERROR(check_max_model_len(options, description));
+  TUTTI_RETURN_IF_ERROR(limit_max_model_len(location.name, description, options));
   TUTTI_RETURN_IF_ERROR(load_text(location, *model));
   if (progress) progress(kProgressBeforeWeights);
   TUTTI_ASSIGN_OR_RETURN(model->ops, device::Ops::create(options.ops));

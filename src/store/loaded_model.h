@@ -36,7 +36,9 @@ struct LoadOptions {
   std::string model;                  // what was typed; empty: the demo model
   std::filesystem::path ollama_root;  // empty: default_ollama_root()
   device::Ops::Options ops;
-  int max_model_len = 0;           // 0: the model's own, or what fits (with a warning)
+  // 0: the model's own, or what fits. More than the model's own is lowered to it. Both with a
+  // warning.
+  int max_model_len = 0;
   std::size_t kv_cache_bytes = 0;  // 0: from the memory that is free
   int token_budget = 512;
   int max_running = 256;

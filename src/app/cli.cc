@@ -230,6 +230,25 @@ const char* kFooter =
     "from a TOML settings file. The command line wins over the environment, the environment over\n"
     "the file, the file over the defaults. See docs/configuration.md.";
 
+// The first argument, when it is a command's place and no command's name.
+std::optional<std::string> mistyped_command(const CLI::App& app) {
+  const std::vector<std::string> rest = app.remaining();
+  if (!app.get_subcommands().empty() || rest.empty() || rest.front().starts_with('-')) {
+    return std::nullopt;
+  }
+  return rest.front();
+}
+
+Status unknown_command(CLI::App& app, const std::string& name) {
+  std::string names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->get_group().empty()) continue;  // hidden
+    names += (names.empty() ? "" : ", ") + command->get_name();
+  }
+  return invalid_argument("command",
+                          fmt::format("unknown command \"{}\"; there are {}", name, names));
+}
+
 }  // namespace
 
 int main_with_arguments(int argc, char** argv) {
@@ -259,7 +278,14 @@ int main_with_arguments(int argc, char** argv) {
   add_text(app, table, tokenize_options, detokenize_options, template_options);
   app.add_subcommand("config-reference", "Print the tables of docs/configuration.md")->group("");
 
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const auto mistyped = mistyped_command(app);
+    const bool asks_for_help = error.get_exit_code() == 0;
+    if (mistyped && !asks_for_help) return report(unknown_command(app, *mistyped));
+    return app.exit(error);
+  }
 
   const std::string command = app.get_subcommands().front()->get_name();
   if (command == "config-reference") {
@@ -273,7 +299,7 @@ int main_with_arguments(int argc, char** argv) {
     auto read = read_settings_file(**path);
     if (!read.ok()) return report(read.status());
     file = *std::move(read);
-    if (const Status status = table.check_keys(*file); !status.ok()) return report(status);
+    if (const Status status = table.check_keys(*file, **path); !status.ok()) return report(status);
   }
   if (const Status status = table.fill(command, file); !status.ok()) return report(status);
 

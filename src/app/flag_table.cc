@@ -89,13 +89,14 @@ Status FlagTable::fill(const std::string& command, const std::optional<SettingsF
   return {};
 }
 
-Status FlagTable::check_keys(const SettingsFile& file) const {
+Status FlagTable::check_keys(const SettingsFile& file, const std::filesystem::path& path) const {
   for (const auto& [key, values] : file) {
     const bool known = std::any_of(flags_.begin(), flags_.end(), [&](const Flag& flag) {
       return key == flag.name || key == flag.command + "." + flag.name;
     });
     if (!known) {
-      return invalid_argument(key, fmt::format("settings file: no command has a flag for {}", key));
+      return invalid_argument(key,
+                              fmt::format("{}: no command has a flag for {}", path.string(), key));
     }
   }
   return {};

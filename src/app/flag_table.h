@@ -1,6 +1,7 @@
 // Every flag of every command, with the environment variables that can stand in for it.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -45,8 +46,8 @@ class FlagTable {
   // only warned of, as Ollama does.
   Status fill(const std::string& command, const std::optional<SettingsFile>& file) const;
 
-  // Errors for keys of the file that no command knows.
-  Status check_keys(const SettingsFile& file) const;
+  // Errors for keys of the file at `path` that no command knows.
+  Status check_keys(const SettingsFile& file, const std::filesystem::path& path) const;
 
   // The table of docs/configuration.md.
   std::string as_markdown() const;

@@ -159,6 +159,15 @@ def test_run_keeps_history_and_ctrl_c_stops_only_the_answer():
     assert process.wait(timeout=20) == 0
 
 
+def test_mistakes_are_named(tmp_path):
+    error = run("serv", "--port", "0", code=1)
+    assert 'unknown command "serv"' in error and "serve, run, bench" in error and "config-reference" not in error
+    settings = tmp_path / "my.toml"
+    settings.write_text("no_such_flag = 1\n")
+    error = run("--config", settings, "run", code=1)
+    assert str(settings) in error and "no-such-flag" in error
+
+
 def test_bench_json():
     result = json.loads(run("bench", "demo", "--prompt", "64", "--generate", "8", "--batch", "1,2", "--json"))
     assert result["prefill_tokens_per_second"] > 0

@@ -9,7 +9,6 @@
 
 #include "device/ops.h"
 #include "formats/model_source.h"
-#include "model/facts.h"
 #include "model/model.h"
 #include "tests/support/goldens.h"
 
@@ -247,32 +246,6 @@ TEST(ModelLoad, ProgressGrowsToOne) {
   EXPECT_TRUE(std::ranges::is_sorted(seen));
   EXPECT_GT(seen.size(), 10u);
   EXPECT_EQ(seen.back(), 1.0);
-}
-
-TEST(Facts, CountAndNameAModel) {
-  const auto source =
-      formats::ModelSource::open(tutti::testing::golden_path("models/mistral3-composite"));
-  ASSERT_TRUE(source.ok());
-  const auto description = describe_model(*source);
-  ASSERT_TRUE(description.ok());
-  const ModelFacts facts = facts_of(*source, *description);
-  EXPECT_EQ(facts.quantization, "BF16");
-  EXPECT_EQ(facts.weight_bytes, 2 * facts.parameter_count);
-  // Embedding and output of 256 x 64; two layers of q, k, v, o (12288), MLP (24576) and two norms.
-  EXPECT_EQ(facts.parameter_count, 2 * 256 * 64 + 64 + 2 * (12288 + 24576 + 128));
-  EXPECT_EQ(facts.context_length, 128);
-  const json::object info = model_info(*source, *description);
-  EXPECT_EQ(info.at("general.architecture"), "ministral3");
-  EXPECT_EQ(info.at("ministral3.block_count"), 2);
-  EXPECT_EQ(description_to_json(*description).at("num_heads"), 2);
-}
-
-TEST(Facts, SizesAreWrittenAsOllamaDoes) {
-  EXPECT_EQ(format_parameter_size(1100048384), "1.1B");
-  EXPECT_EQ(format_parameter_size(8'000'000'000), "8B");
-  EXPECT_EQ(format_parameter_size(134'515'008), "134.52M");
-  EXPECT_EQ(format_parameter_size(12'345), "12K");
-  EXPECT_EQ(format_parameter_size(17), "17");
 }
 
 }  // namespace

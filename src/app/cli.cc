@@ -21,14 +21,14 @@ class CommandBuilder {
 
   template <typename T>
   CLI::Option* add(const std::string& flag, T& target, const std::string& help,
-                   std::vector<ForeignVariable> foreign = {}) {
+                   const std::vector<ForeignVariable>& foreign = {}) {
     CLI::Option* option = nullptr;
     if constexpr (std::is_same_v<T, bool>) {
       option = command_->add_flag("--" + flag, target, help);
     } else {
       option = command_->add_option("--" + flag, target, help)->capture_default_str();
     }
-    return remember(flag, help, option, std::move(foreign), is_list<T>());
+    return remember(flag, help, option, foreign, is_list<T>());
   }
 
   template <typename T>

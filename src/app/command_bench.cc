@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
+#include <cmath>
 #include <condition_variable>
 #include <cstdio>
 #include <iostream>
@@ -233,7 +235,7 @@ Result<json::object> measure(const BenchOptions& options) {
 
 void print_bar(const std::string& label, const std::string& figure, double filled_share) {
   constexpr int kWidth = 30;
-  const int filled = static_cast<int>(std::clamp(filled_share, 0.0, 1.0) * kWidth + 0.5);
+  const int filled = static_cast<int>(std::lround(std::clamp(filled_share, 0.0, 1.0) * kWidth));
   std::string bar;
   for (int i = 0; i < kWidth; ++i) bar += i < filled ? "█" : "░";
   fmt::print("{:<14} {:>18}   {} {:3.0f}%\n", label, figure, bar, filled_share * 100);

@@ -74,7 +74,7 @@ class Chat {
   Status ask(const std::string& text) {
     add("user", text);
     std::string answer;
-    const Status status = print_answer(answer);
+    Status status = print_answer(answer);
     if (status.ok()) {
       add("assistant", answer);
     } else {

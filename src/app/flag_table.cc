@@ -91,7 +91,7 @@ Status FlagTable::fill(const std::string& command, const std::optional<SettingsF
 
 Status FlagTable::check_keys(const SettingsFile& file, const std::filesystem::path& path) const {
   for (const auto& [key, values] : file) {
-    const bool known = std::any_of(flags_.begin(), flags_.end(), [&](const Flag& flag) {
+    const bool known = std::any_of(flags_.begin(), flags_.end(), [&key = key](const Flag& flag) {
       return key == flag.name || key == flag.command + "." + flag.name;
     });
     if (!known) {

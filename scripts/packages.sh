@@ -3,7 +3,7 @@
 
 BUILD_PACKAGES=(
     g++ cmake ninja-build ccache pkg-config
-    libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev
+    libboost1.81-dev libboost-json1.81-dev
     libssl-dev libcli11-dev libtomlplusplus-dev libspdlog-dev libfmt-dev
     libpcre2-dev libutf8proc-dev libhwloc-dev
 )

@@ -96,8 +96,17 @@ struct Request {
 struct SequenceRequest {
   SequenceId id;
   std::vector<TokenId> prompt;  // 1 .. max_model_len - 1 tokens
+  // Tokens that were generated and sent before, by an engine that is gone: they are computed again
+  // like a prompt, but count as generated for penalties, limits and usage, and no event is sent
+  // for them. The first new TokenEvent has index generated.size().
+  std::vector<TokenId> generated;
   SamplingParams sampling;
   std::vector<TokenId> end_tokens;  // the model's own; empty when ignore_eos
+  std::string tenant;               // who it is counted to; empty: the common one
+  double tenant_weight = 1.0;       // share of the engine relative to other tenants, > 0
+  std::string cache_salt;           // beside the tenant, sets prefixes in the cache apart
+  int priority = 0;                 // smaller ones first, as vLLM's
+  std::optional<TimePoint> deadline;
 };
 
 }  // namespace tutti

@@ -98,7 +98,11 @@ Status Generation::submit_choice(std::size_t prompt_index, int choice_of_prompt)
     sink.finish(nothing);
     return {};
   }
-  SequenceRequest sequence{choice.id, prompt.tokens, prepared_.sampling, prepared_.end_tokens};
+  SequenceRequest sequence;
+  sequence.id = choice.id;
+  sequence.prompt = prompt.tokens;
+  sequence.sampling = prepared_.sampling;
+  sequence.end_tokens = prepared_.end_tokens;
   sequence.sampling.max_tokens = prompt.max_tokens;
   sequence.sampling.min_tokens = std::min(sequence.sampling.min_tokens, prompt.max_tokens);
   sequence.sampling.seed += static_cast<std::uint64_t>(choice_of_prompt);

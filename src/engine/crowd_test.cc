@@ -2,13 +2,12 @@
 // tokens and log-probabilities are those it gets alone, and it ends once.
 #include <gtest/gtest.h>
 
-#include <random>
 #include <thread>
 
 #include "engine/engine.h"
-#include "engine/sampler.h"
 #include "tests/support/event_recorder.h"
 #include "tests/support/fake_model.h"
+#include "tests/support/solo_run.h"
 
 namespace tutti::engine {
 namespace {
@@ -16,95 +15,23 @@ namespace {
 using testing::EventRecorder;
 using testing::FakeModel;
 using testing::FakeOps;
+using testing::RandomRequests;
 
 constexpr int kMaxModelLen = 192;  // 6 blocks
 
-class Crowd {
- public:
-  explicit Crowd(int seed) : random_(seed) {}
-
-  int pick(int low, int high) { return std::uniform_int_distribution(low, high)(random_); }
-
-  SequenceRequest random_request(int id) {
-    SequenceRequest request;
-    request.id = SequenceId(id);
-    request.prompt.resize(pick(1, pick(0, 3) ? 30 : kMaxModelLen - 1));
-    for (TokenId& token : request.prompt) token = pick(0, 58);
-    for (int i = pick(0, 2); i > 0; --i) request.end_tokens.push_back(pick(0, 58));
-    SamplingParams& sampling = request.sampling;
-    sampling.seed = random_();
-    sampling.temperature = pick(0, 3) * 0.5;
-    sampling.max_tokens = pick(0, 9) == 0 ? 0 : pick(1, 180);
-    sampling.min_tokens = pick(0, 1) * pick(0, 40);
-    if (pick(0, 2) == 0) sampling.top_k = pick(1, 70);
-    if (pick(0, 2) == 0) sampling.top_p = 0.01 * pick(1, 99);
-    if (pick(0, 3) == 0) sampling.typical_p = 0.01 * pick(1, 99);
-    if (pick(0, 3) == 0) sampling.min_p = 0.01 * pick(0, 50);
-    if (pick(0, 2) == 0) sampling.repeat_penalty = 0.1 * pick(5, 20);
-    if (pick(0, 2) == 0) sampling.repeat_last_n = pick(-1, 64);
-    if (pick(0, 3) == 0) sampling.frequency_penalty = 0.1 * pick(-20, 20);
-    if (pick(0, 3) == 0) sampling.presence_penalty = 0.1 * pick(-20, 20);
-    if (pick(0, 3) == 0) sampling.logit_bias = {{pick(0, 58), static_cast<float>(pick(-9, 9))}};
-    sampling.logprobs = pick(0, 1) == 1;
-    if (sampling.logprobs) sampling.top_logprobs = pick(0, 5);
-    return request;
-  }
-
-  EngineOptions random_options() {
-    return {.max_model_len = kMaxModelLen,
-            .num_blocks = pick(0, 2) ? pick(6, 10) : pick(6, 120),
-            .token_budget = pick(1, 256),
-            .max_running = pick(1, 40)};
-  }
-
- private:
-  std::mt19937_64 random_;
-};
-
-// The sequence computed without an engine, one token after the other.
-struct Expected {
-  std::vector<TokenEvent> tokens;
-  FinishReason reason = FinishReason::kLength;
-};
-Expected compute_alone(const SequenceRequest& request) {
-  Expected expected;
-  std::vector<TokenId> tokens = request.prompt;
-  SamplerScratch scratch;
-  while (static_cast<int>(expected.tokens.size()) < request.sampling.max_tokens &&
-         static_cast<int>(tokens.size()) < kMaxModelLen) {
-    const TokenHistory history{.tokens = tokens,
-                               .num_prompt_tokens = static_cast<int>(request.prompt.size()),
-                               .end_tokens = request.end_tokens};
-    const SampledToken sampled =
-        *sample(request.sampling, history, testing::fake_logits(tokens), scratch);
-    if (std::count(request.end_tokens.begin(), request.end_tokens.end(), sampled.token) > 0) {
-      expected.reason = FinishReason::kStop;
-      break;
-    }
-    tokens.push_back(sampled.token);
-    expected.tokens.push_back({.token = sampled.token,
-                               .index = static_cast<int>(expected.tokens.size()),
-                               .logprob = sampled.logprob,
-                               .top_logprobs = sampled.top_logprobs});
-  }
-  return expected;
-}
-
-bool same_bits(const TokenEvent& a, const TokenEvent& b) {
-  const auto same_top = [](const TokenLogprob& x, const TokenLogprob& y) {
-    return x.token == y.token && x.logprob == y.logprob;
-  };
-  return a.token == b.token && a.index == b.index && a.logprob == b.logprob &&
-         std::equal(a.top_logprobs.begin(), a.top_logprobs.end(), b.top_logprobs.begin(),
-                    b.top_logprobs.end(), same_top);
+EngineOptions random_options(RandomRequests& random) {
+  return {.max_model_len = kMaxModelLen,
+          .num_blocks = random.pick(0, 2) ? random.pick(6, 10) : random.pick(6, 120),
+          .token_budget = random.pick(1, 256),
+          .max_running = random.pick(1, 40)};
 }
 
 // Returns how many preemptions there were.
 std::uint64_t run_crowd(int seed, int num_sequences) {
-  Crowd crowd(seed);
+  RandomRequests crowd(seed, kMaxModelLen);
   FakeModel model(kMaxModelLen);
   FakeOps ops(1 + seed % 2);
-  auto started = start_engine(model, ops, crowd.random_options());
+  auto started = start_engine(model, ops, random_options(crowd));
   EXPECT_TRUE(started.ok());
   const std::unique_ptr<EngineChannel> engine = std::move(*started);
 
@@ -112,7 +39,7 @@ std::uint64_t run_crowd(int seed, int num_sequences) {
   std::vector<std::shared_ptr<EventRecorder>> recorders;
   std::vector<bool> may_be_cancelled;
   for (int i = 0; i < num_sequences; ++i) {
-    requests.push_back(crowd.random_request(i));
+    requests.push_back(crowd.make(i));
     recorders.push_back(std::make_shared<EventRecorder>());
     may_be_cancelled.push_back(false);
     EventSink sink(recorders[i]);
@@ -130,7 +57,7 @@ std::uint64_t run_crowd(int seed, int num_sequences) {
     EXPECT_TRUE(recorders[i]->wait_for_end()) << "sequence " << i;
     EXPECT_EQ(recorders[i]->num_ends(), 1);
     EXPECT_FALSE(recorders[i]->has_gap());
-    const Expected expected = compute_alone(requests[i]);
+    const testing::SoloRun expected = testing::run_alone(requests[i], kMaxModelLen);
     const std::vector<TokenEvent> tokens = recorders[i]->tokens();
     if (const auto finished = recorders[i]->finished()) {
       EXPECT_EQ(finished->reason, expected.reason);
@@ -140,7 +67,8 @@ std::uint64_t run_crowd(int seed, int num_sequences) {
     }
     EXPECT_LE(tokens.size(), expected.tokens.size());
     for (std::size_t t = 0; t < std::min(tokens.size(), expected.tokens.size()); ++t) {
-      EXPECT_TRUE(same_bits(tokens[t], expected.tokens[t])) << "sequence " << i << " token " << t;
+      EXPECT_TRUE(testing::same_bits(tokens[t], expected.tokens[t]))
+          << "sequence " << i << " token " << t;
     }
   }
   EXPECT_EQ(engine->stats().num_used_blocks, 0);
@@ -156,6 +84,39 @@ TEST(Crowd, EachGetsWhatItGetsAlone) {
     if (HasFailure()) return;
   }
   EXPECT_GT(num_preemptions, 20u) << "the pools are too large to test preemption";
+}
+
+// An engine that takes over goes on as the one before it would have: from any token on.
+TEST(Crowd, GoesOnFromWhatWasGeneratedBefore) {
+  FakeModel model(kMaxModelLen);
+  FakeOps ops(2);
+  RandomRequests crowd(11, kMaxModelLen);
+  auto started = start_engine(model, ops, random_options(crowd));
+  ASSERT_TRUE(started.ok());
+  for (int i = 0; i < 400; ++i) {
+    SequenceRequest request = crowd.make(i);
+    const testing::SoloRun expected = testing::run_alone(request, kMaxModelLen);
+    const int num_before = crowd.pick(0, static_cast<int>(expected.tokens.size()));
+    for (int t = 0; t < num_before; ++t) request.generated.push_back(expected.tokens[t].token);
+    const int num_prompt_tokens = static_cast<int>(request.prompt.size());
+    auto recorder = std::make_shared<EventRecorder>(num_before);
+    EventSink sink(recorder);
+    ASSERT_TRUE((*started)->submit(std::move(request), sink).ok());
+    ASSERT_TRUE(recorder->wait_for_end());
+    EXPECT_FALSE(recorder->has_gap()) << "sequence " << i;
+    const std::vector<TokenEvent> tokens = recorder->tokens();
+    ASSERT_EQ(tokens.size() + num_before, expected.tokens.size()) << "sequence " << i;
+    for (std::size_t t = 0; t < tokens.size(); ++t) {
+      EXPECT_TRUE(testing::same_bits(tokens[t], expected.tokens[num_before + t]));
+    }
+    const auto finished = recorder->finished();
+    ASSERT_TRUE(finished);
+    EXPECT_EQ(finished->reason, expected.reason);
+    EXPECT_EQ(finished->usage.prompt_tokens, num_prompt_tokens);
+    const int num_ends = expected.reason == FinishReason::kStop ? 1 : 0;
+    EXPECT_EQ(finished->usage.completion_tokens,
+              static_cast<int>(expected.tokens.size()) + num_ends);
+  }
 }
 
 }  // namespace

@@ -117,9 +117,20 @@ class EngineThread final : public EngineChannel {
                                 "one is for the answer",
                                 num_prompt_tokens, options_.max_model_len));
     }
+    if (request.generated.size() >
+        static_cast<std::size_t>(options_.max_model_len - num_prompt_tokens)) {
+      return invalid_argument(
+          "generated",
+          fmt::format("{} prompt and {} generated tokens are more than the context's "
+                      "{} positions",
+                      num_prompt_tokens, request.generated.size(), options_.max_model_len));
+    }
     const auto is_unknown = [this](TokenId token) { return token < 0 || token >= vocab_size_; };
     for (const TokenId token : request.prompt) {
       if (is_unknown(token)) return unknown_token("prompt", token);
+    }
+    for (const TokenId token : request.generated) {
+      if (is_unknown(token)) return unknown_token("generated", token);
     }
     for (const auto& [token, bias] : request.sampling.logit_bias) {
       if (is_unknown(token)) return unknown_token("logit_bias", token);

@@ -47,11 +47,19 @@ void StepLoop::open(Submission submission) {
                         .submitted_at = submission.submitted_at};
   sequence.tokens = std::exchange(sequence.request.prompt, {});
   sequence.num_prompt_tokens = static_cast<int>(sequence.tokens.size());
+  const std::vector<TokenId> generated = std::exchange(sequence.request.generated, {});
+  sequence.tokens.insert(sequence.tokens.end(), generated.begin(), generated.end());
   if (sequence.request.sampling.ignore_eos) sequence.request.end_tokens.clear();
-  const bool wants_tokens = sequence.request.sampling.max_tokens > 0;
-  state_.add(id, sequence.num_prompt_tokens, sequence.submitted_at);
+  state_.add(id, sequence.num_prompt_tokens, sequence.submitted_at,
+             sequence.num_generated_tokens());
+  const bool is_complete = has_all_tokens(sequence);
   open_.emplace(id, std::move(sequence));
-  if (!wants_tokens) finish(id, FinishReason::kLength);
+  if (is_complete) finish(id, FinishReason::kLength);
+}
+
+bool StepLoop::has_all_tokens(const OpenSequence& sequence) const {
+  return sequence.num_generated_tokens() >= sequence.request.sampling.max_tokens ||
+         static_cast<int>(sequence.tokens.size()) >= options_.max_model_len;
 }
 
 void StepLoop::cancel(SequenceId id) {
@@ -156,10 +164,7 @@ void StepLoop::publish(SequenceId id, Result<SampledToken> sampled) {
                       .top_logprobs = std::move(sampled->top_logprobs)});
   sequence.tokens.push_back(token);
   state_.append_token(id);
-  const bool is_context_full = static_cast<int>(sequence.tokens.size()) >= options_.max_model_len;
-  if (sequence.num_generated_tokens() >= sequence.request.sampling.max_tokens || is_context_full) {
-    finish(id, FinishReason::kLength);
-  }
+  if (has_all_tokens(sequence)) finish(id, FinishReason::kLength);
 }
 
 void StepLoop::finish(SequenceId id, FinishReason reason, TokenId stop_token) {

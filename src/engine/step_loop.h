@@ -63,7 +63,7 @@ class StepLoop {
 
  private:
   struct OpenSequence {
-    SequenceRequest request;  // without its prompt, which begins `tokens`
+    SequenceRequest request;  // without prompt and generated, which begin `tokens`
     EventSink sink;
     int num_prompt_tokens = 0;
     std::vector<TokenId> tokens{};  // prompt and generated
@@ -82,6 +82,8 @@ class StepLoop {
   std::vector<Result<SampledToken>> sample_all(std::span<const schedule::PlannedRows> rows,
                                                std::span<const float> logits);
   void publish(SequenceId id, Result<SampledToken> sampled);
+  // max_tokens or the context's end is reached.
+  bool has_all_tokens(const OpenSequence& sequence) const;
 
   void finish(SequenceId id, FinishReason reason, TokenId stop_token = -1);
   void fail(SequenceId id, Status status);

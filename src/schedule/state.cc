@@ -7,13 +7,14 @@
 
 namespace tutti::schedule {
 
-void State::add(SequenceId id, int num_prompt_tokens, TimePoint submitted_at) {
+void State::add(SequenceId id, int num_prompt_tokens, TimePoint submitted_at,
+                int num_generated_tokens) {
   TUTTI_CHECK(num_prompt_tokens >= 1) << "sequence " << id.value << " without a prompt";
   Sequence sequence;
   sequence.id = id;
   sequence.order = next_order_++;
   sequence.num_prompt_tokens = num_prompt_tokens;
-  sequence.num_tokens = num_prompt_tokens;
+  sequence.num_tokens = num_prompt_tokens + num_generated_tokens;
   sequence.submitted_at = submitted_at;
   const bool is_new = sequences_.emplace(id, std::move(sequence)).second;
   TUTTI_CHECK(is_new) << "sequence " << id.value << " is open already";

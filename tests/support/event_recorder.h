@@ -16,10 +16,13 @@ namespace tutti::testing {
 // Thread safety: every member may be called from any thread.
 class EventRecorder final : public EventReceiver {
  public:
+  // The first token's index should be `first_index`.
+  explicit EventRecorder(int first_index = 0) : first_index_(first_index) {}
+
   void receive(Event event) override {
     const std::lock_guard lock(mutex_);
     if (const auto* token = std::get_if<TokenEvent>(&event)) {
-      has_gap_ |= token->index != static_cast<int>(tokens_.size()) || num_ends_ > 0;
+      has_gap_ |= token->index != first_index_ + static_cast<int>(tokens_.size()) || num_ends_ > 0;
       tokens_.push_back(*token);
     } else {
       ++num_ends_;
@@ -71,6 +74,7 @@ class EventRecorder final : public EventReceiver {
   }
 
  private:
+  const int first_index_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<TokenEvent> tokens_;

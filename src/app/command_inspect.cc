@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "app/commands.h"
+#include "device/ops.h"
 #include "formats/gguf.h"
 #include "formats/model_source.h"
 #include "formats/safetensors.h"
@@ -25,6 +26,13 @@ json::array tensors_as_json(const std::vector<TensorView>& tensors) {
   return list;
 }
 
+// What `--compute auto` and `--isa auto` mean for these weights on this machine.
+json::object compute_as_json(const std::vector<TensorView>& tensors) {
+  const device::Isa isa = device::available_isas().back();
+  return {{"class", device::to_string(device::choose_compute_class(tensors, isa))},
+          {"isa", device::to_string(isa)}};
+}
+
 json::object describe(const formats::GgufFile& file) {
   json::object metadata;
   for (const std::string& key : file.keys()) metadata[key] = file.value_as_json(key);
@@ -32,6 +40,7 @@ json::object describe(const formats::GgufFile& file) {
           {"version", file.version()},
           {"alignment", file.alignment()},
           {"metadata", std::move(metadata)},
+          {"compute", compute_as_json(file.tensors())},
           {"tensors", tensors_as_json(file.tensors())}};
 }
 
@@ -51,6 +60,7 @@ Result<json::object> describe_source(const std::filesystem::path& path) {
   }
   return json::object{{"format", "safetensors"},
                       {"config", source.config()},
+                      {"compute", compute_as_json(source.tensors())},
                       {"tensors", tensors_as_json(source.tensors())}};
 }
 

@@ -57,7 +57,10 @@ Result<store::LoadOptions> make_load_options(const std::string& name, const Mode
   store::LoadOptions load;
   load.model = name;
   if (!options.models_dir.empty()) load.ollama_root = options.models_dir;
-  TUTTI_ASSIGN_OR_RETURN(load.ops.compute_class, device::parse_compute_class(options.compute));
+  load.choose_compute_class = options.compute == "auto";
+  if (!load.choose_compute_class) {
+    TUTTI_ASSIGN_OR_RETURN(load.ops.compute_class, device::parse_compute_class(options.compute));
+  }
   TUTTI_ASSIGN_OR_RETURN(load.ops.isa, choose_isa(options.isa));
   load.ops.num_threads = options.threads;
   load.max_model_len = options.max_model_len;

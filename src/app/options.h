@@ -10,7 +10,7 @@ namespace tutti::app {
 // How a model is loaded; shared by serve, run, bench and logits.
 struct ModelOptions {
   std::string models_dir;  // Ollama's store; empty: ~/.ollama/models
-  std::string compute = "bf16";
+  std::string compute = "auto";
   std::string isa = "auto";
   int threads = 0;                     // 0: one for each physical core given
   int max_model_len = 0;               // 0: the model's own, or less where memory is short

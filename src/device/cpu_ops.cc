@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -12,10 +13,12 @@
 #include "device/matrix.h"
 #include "device/paged_attention.h"
 #include "device/panel_linear.h"
+#include "device/quantized_linear.h"
 #include "kernels/bf16_law.h"
 #include "kernels/float_mode.h"
 #include "kernels/kernel_table.h"
 #include "kernels/panel.h"
+#include "kernels/quantized_kernels.h"
 #include "tensor/dequantize.h"
 
 namespace tutti::device {
@@ -33,22 +36,29 @@ std::size_t rows_a_piece(std::size_t width) {
 class CpuOps final : public Ops {
  public:
   explicit CpuOps(const Options& options)
-      : isa_(options.isa),
+      : compute_class_(options.compute_class),
+        isa_(options.isa),
         kernels_(kernels_of(options.isa)),
         pool_(options.num_threads),
         linear_(kernels_, pool_),
-        attention_(kernels_, pool_) {}
+        attention_(kernels_, pool_) {
+    const kernels::QuantizedKernels* quantized = quantized_kernels_of(compute_class_, isa_);
+    if (quantized != nullptr) quantized_linear_.emplace(*quantized, pool_);
+  }
 
-  ComputeClass compute_class() const override { return ComputeClass::kBf16; }
+  ComputeClass compute_class() const override { return compute_class_; }
   Isa isa() const override { return isa_; }
   ThreadPool& pool() override { return pool_; }
 
-  // Plain types become panels of bf16; quantised ones stay where they are mapped, as they are
-  // smaller there, and become panels in cache.
+  // What the class keeps as integers becomes panels of them. Of the rest, plain types become panels
+  // of bf16; quantised ones stay where they are mapped, as they are smaller there, and become
+  // panels in cache.
   Result<MatrixPtr> make_matrix(const TensorView& weight,
                                 std::span<const std::int32_t> row_order) override {
     TUTTI_ASSIGN_OR_RETURN(Matrix matrix, Matrix::of(weight, row_order));
-    if (!is_quantized(weight.dtype)) {
+    if (quantized_linear_ && quantized_linear_->kernels().takes(weight.dtype)) {
+      quantize_matrix(matrix, weight, quantized_linear_->kernels(), pool_);
+    } else if (!is_quantized(weight.dtype)) {
       matrix.set_panels(pack_weights(matrix, kernels_, pool_));
       release_file_pages(weight.bytes);
     }
@@ -56,15 +66,26 @@ class CpuOps final : public Ops {
   }
 
   std::size_t owned_bytes(const Matrix& matrix) const override { return matrix.owned_bytes(); }
+  bool reads_file(const Matrix& matrix) const override { return matrix.reads_file(); }
 
   void linear(const Matrix& weight, const float* x, int num_rows, float* y,
               std::span<const float> bias) override {
     const LinearOutput output{&weight, y, bias};
-    linear_.run({&output, 1}, x, num_rows);
+    linear_group({&output, 1}, x, num_rows);
   }
 
   void linear_group(std::span<const LinearOutput> outputs, const float* x, int num_rows) override {
-    linear_.run(outputs, x, num_rows);
+    const auto quantized = [](const LinearOutput& output) { return output.weight->is_quantized(); };
+    const auto num_quantized = std::count_if(outputs.begin(), outputs.end(), quantized);
+    if (num_quantized == 0) return linear_.run(outputs, x, num_rows);
+    if (static_cast<std::size_t>(num_quantized) == outputs.size()) {
+      return quantized_linear_->run(outputs, x, num_rows);
+    }
+    std::vector<LinearOutput> sorted(outputs.begin(), outputs.end());
+    std::stable_partition(sorted.begin(), sorted.end(), quantized);
+    const std::span<const LinearOutput> all(sorted);
+    quantized_linear_->run(all.first(num_quantized), x, num_rows);
+    linear_.run(all.subspan(num_quantized), x, num_rows);
   }
 
   void embed(const Matrix& table, std::span<const TokenId> tokens, float scale, float* y) override {
@@ -72,6 +93,11 @@ class CpuOps final : public Ops {
     for_rows(tokens.size(), width, [&](std::size_t i) {
       TUTTI_CHECK(tokens[i] >= 0 && tokens[i] < table.num_outputs()) << "token " << tokens[i];
       float* row = y + i * width;
+      if (table.is_quantized()) {
+        table.unpack_quantized_row(tokens[i], row);
+        for (int k = 0; k < width; ++k) row[k] = row[k] * scale;
+        return;
+      }
       if (table.has_panels()) {
         const std::uint16_t* panel = table.panel(tokens[i] / kernels::kPanelOutputs);
         const int output = tokens[i] % kernels::kPanelOutputs;
@@ -157,10 +183,12 @@ class CpuOps final : public Ops {
     });
   }
 
+  ComputeClass compute_class_;
   Isa isa_;
   const kernels::KernelTable& kernels_;
   ThreadPool pool_;
   PanelLinear linear_;
+  std::optional<QuantizedLinear> quantized_linear_;  // of the classes q8 and int8
   PagedAttention attention_;
 };
 

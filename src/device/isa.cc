@@ -143,4 +143,10 @@ const kernels::KernelTable& kernels_of(Isa isa) {
   }
 }
 
+const kernels::QuantizedKernels* quantized_kernels_of(ComputeClass compute_class, Isa isa) {
+  if (compute_class == ComputeClass::kInt8) return kernels_of(isa).int8;
+  if (compute_class == ComputeClass::kQ8) return kernels_of(isa).q8;
+  return nullptr;
+}
+
 }  // namespace tutti::device

@@ -5,7 +5,8 @@
 
 namespace tutti::kernels {
 struct KernelTable;
-}
+struct QuantizedKernels;
+}  // namespace tutti::kernels
 
 namespace tutti::device {
 
@@ -22,5 +23,8 @@ const CpuFeatures& cpu_features();
 // that was seen, on this processor, to follow the law of the sum bit for bit; else the next
 // simpler.
 const kernels::KernelTable& kernels_of(Isa isa);
+
+// The linear layers of kInt8 or kQ8; nullptr where `isa` has none, and for the other classes.
+const kernels::QuantizedKernels* quantized_kernels_of(ComputeClass compute_class, Isa isa);
 
 }  // namespace tutti::device

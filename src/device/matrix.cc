@@ -7,6 +7,7 @@
 
 #include "device/ops.h"
 #include "kernels/panel.h"
+#include "kernels/quantized_kernels.h"
 
 namespace tutti::device {
 
@@ -58,6 +59,20 @@ void Matrix::set_panels(LargeBuffer panels) {
   panel_stride_ = kernels::panel_values(num_inputs_);
   rows_ = nullptr;
   row_order_ = {};
+}
+
+void Matrix::set_quantized(const kernels::QuantizedKernels& kernels, LargeBuffer panels) {
+  panels_ = std::move(panels);
+  panel_stride_ = kernels.panel_bytes(dtype_, num_inputs_);
+  quantized_ = &kernels;
+  rows_ = nullptr;
+  row_order_ = {};
+}
+
+void Matrix::unpack_quantized_row(int n, float* row) const {
+  const int panel = n / quantized_->panel_outputs;
+  quantized_->unpack_row(dtype_, quantized_panel(panel), n % quantized_->panel_outputs, num_inputs_,
+                         row);
 }
 
 void MatrixDeleter::operator()(Matrix* matrix) const { delete matrix; }

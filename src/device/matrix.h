@@ -1,4 +1,5 @@
-// A weight matrix as an Ops holds it: panels of bf16 of our own, or the rows of the mapped file.
+// A weight matrix as an Ops holds it: panels of our own, of bf16 or of small integers, or the rows
+// of the mapped file.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +11,10 @@
 #include "device/large_buffer.h"
 #include "tensor/dtype.h"
 #include "tensor/tensor_view.h"
+
+namespace tutti::kernels {
+struct QuantizedKernels;
+}
 
 namespace tutti::device {
 
@@ -31,12 +36,24 @@ class Matrix {
     return rows_ + static_cast<std::size_t>(stored) * row_bytes_;
   }
 
+  // Whether row() may be called: the matrix is read where it is mapped.
+  bool reads_file() const { return rows_ != nullptr; }
+
   // Panels in place of rows (kernels/panel.h); row() must not be called any more.
   void set_panels(LargeBuffer panels);
-  bool has_panels() const { return panels_.size() > 0; }
+  bool has_panels() const { return panels_.size() > 0 && quantized_ == nullptr; }
   const std::uint16_t* panel(int index) const {
     return panels_.as<std::uint16_t>() + panel_stride_ * index;
   }
+
+  // As set_panels, in the layout of a class with small integers (kernels/quantized_kernels.h).
+  void set_quantized(const kernels::QuantizedKernels& kernels, LargeBuffer panels);
+  bool is_quantized() const { return quantized_ != nullptr; }
+  const std::byte* quantized_panel(int index) const {
+    return panels_.data() + panel_stride_ * static_cast<std::size_t>(index);
+  }
+  // Output `n` of a quantised matrix as float32.
+  void unpack_quantized_row(int n, float* row) const;
 
   std::size_t owned_bytes() const {
     return panels_.size() + row_order_.size() * sizeof(std::int32_t);
@@ -50,7 +67,8 @@ class Matrix {
   std::size_t row_bytes_ = 0;
   std::vector<std::int32_t> row_order_;
   LargeBuffer panels_;
-  std::size_t panel_stride_ = 0;
+  std::size_t panel_stride_ = 0;  // bf16 values, or bytes of a quantised matrix
+  const kernels::QuantizedKernels* quantized_ = nullptr;
 };
 
 }  // namespace tutti::device

@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "device/cpu_ops.h"
+#include "device/isa.h"
 #include "device/reference_ops.h"
+#include "kernels/quantized_kernels.h"
 
 namespace tutti::device {
 
@@ -15,6 +17,10 @@ const char* to_string(ComputeClass compute_class) {
       return "f32";
     case ComputeClass::kBf16:
       return "bf16";
+    case ComputeClass::kInt8:
+      return "int8";
+    case ComputeClass::kQ8:
+      return "q8";
   }
   return "?";
 }
@@ -34,10 +40,12 @@ const char* to_string(Isa isa) {
 }
 
 Result<ComputeClass> parse_compute_class(const std::string& word) {
-  for (const ComputeClass known : {ComputeClass::kF32, ComputeClass::kBf16}) {
+  for (const ComputeClass known :
+       {ComputeClass::kF32, ComputeClass::kBf16, ComputeClass::kInt8, ComputeClass::kQ8}) {
     if (word == to_string(known)) return known;
   }
-  return invalid_argument("compute", fmt::format("compute is f32 or bf16, not \"{}\"", word));
+  return invalid_argument("compute",
+                          fmt::format("compute is bf16, int8, q8 or f32, not \"{}\"", word));
 }
 
 Result<Isa> parse_isa(const std::string& word) {
@@ -45,6 +53,18 @@ Result<Isa> parse_isa(const std::string& word) {
     if (word == to_string(known)) return known;
   }
   return invalid_argument("isa", fmt::format("isa is ref, avx2, avx512 or amx, not \"{}\"", word));
+}
+
+ComputeClass choose_compute_class(std::span<const TensorView> weights, Isa isa) {
+  const ComputeClass fast = isa == Isa::kAmx && quantized_kernels_of(ComputeClass::kInt8, isa)
+                                ? ComputeClass::kInt8
+                                : ComputeClass::kQ8;
+  const kernels::QuantizedKernels* kernels = quantized_kernels_of(fast, isa);
+  const bool any_taken =
+      kernels != nullptr && std::any_of(weights.begin(), weights.end(), [&](const TensorView& w) {
+        return w.shape.size() == 2 && kernels->takes(w.dtype);
+      });
+  return any_taken ? fast : ComputeClass::kBf16;
 }
 
 Result<std::unique_ptr<Ops>> Ops::create(const Options& options) {
@@ -58,6 +78,12 @@ Result<std::unique_ptr<Ops>> Ops::create(const Options& options) {
                             fmt::format("threads must be >= 0, not {}", options.num_threads));
   }
   if (options.compute_class == ComputeClass::kF32) return make_reference_ops(options);
+  const bool quantized = options.compute_class != ComputeClass::kBf16;
+  if (quantized && quantized_kernels_of(options.compute_class, options.isa) == nullptr) {
+    return invalid_argument("compute",
+                            fmt::format("no {} kernels for the instruction set {}",
+                                        to_string(options.compute_class), to_string(options.isa)));
+  }
   return make_cpu_ops(options);
 }
 

@@ -1,6 +1,6 @@
 // The bound table of operations: what a forward pass may ask of the machine.
 //
-// An Ops is made once for a compute class (bf16, or the scalar f32 reference) and an instruction
+// An Ops is made once for a compute class and an instruction
 // set; it owns the thread pool and every operation is split over it. Activations are f32,
 // row-major [rows, columns]. A row's result never depends on the other rows of the call, on the
 // number of threads or on the instruction set (DESIGN.md, section 6).
@@ -25,10 +25,17 @@ class ThreadPool;
 
 namespace tutti::device {
 
-enum class ComputeClass { kF32, kBf16 };
+// How linear layers are computed; all else is the same for every class but f32.
+enum class ComputeClass {
+  kF32,   // the scalar reference, for checking
+  kBf16,  // weights and activations rounded to bf16
+  // Weights of five bits and fewer as small integers, activations as int8; other weights as kBf16:
+  kInt8,  // integer sums over 256 inputs, shaped for AMX
+  kQ8,    // integer sums over 32 inputs, shaped for AVX2 and VNNI
+};
 enum class Isa { kRef, kAvx2, kAvx512, kAmx };
 
-const char* to_string(ComputeClass compute_class);  // "f32", "bf16"
+const char* to_string(ComputeClass compute_class);  // "f32", "bf16", "int8", "q8"
 const char* to_string(Isa isa);                     // "ref", "avx2", "avx512", "amx"
 Result<ComputeClass> parse_compute_class(const std::string& word);
 Result<Isa> parse_isa(const std::string& word);
@@ -36,6 +43,10 @@ Result<Isa> parse_isa(const std::string& word);
 // The instruction sets this machine has (CPUID, XCR0, and for AMX the kernel's permission), best
 // last. kRef is always there.
 std::vector<Isa> available_isas();
+
+// The class that `--compute auto` means for a model with these weights on this machine: int8 (with
+// AMX) or q8 when a matrix among them has a type of five bits or fewer; else bf16.
+ComputeClass choose_compute_class(std::span<const TensorView> weights, Isa isa);
 
 // A weight matrix in the layout the kernels read. Rows are outputs. Move-only; either owns its
 // repacked bytes or points into the mapped file, which must outlive it.
@@ -89,7 +100,7 @@ class Ops {
     Isa isa = Isa::kRef;  // one of available_isas()
     int num_threads = 0;  // 0: one for each physical core given
   };
-  // Errors: kInvalidArgument when the machine lacks `isa`.
+  // Errors: kInvalidArgument when the machine lacks `isa`, or `isa` has no kernels of the class.
   static Result<std::unique_ptr<Ops>> create(const Options& options);
   virtual ~Ops() = default;
 
@@ -104,6 +115,8 @@ class Ops {
                                         std::span<const std::int32_t> row_order = {}) = 0;
   // Bytes the matrix holds itself (not those mapped).
   virtual std::size_t owned_bytes(const Matrix& matrix) const = 0;
+  // Whether the matrix is read where it is mapped; else the file is not needed any more.
+  virtual bool reads_file(const Matrix& matrix) const = 0;
 
   // y[m, n] = sum_k x[m, k] * w[n, k] + bias[n]. x [M, K], y [M, N]; bias empty or N.
   virtual void linear(const Matrix& weight, const float* x, int num_rows, float* y,

@@ -88,7 +88,8 @@ TEST(Ops, WordsAndBack) {
   for (const Isa isa : {Isa::kRef, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
     EXPECT_EQ(parse_isa(to_string(isa)).value(), isa);
   }
-  for (const ComputeClass known : {ComputeClass::kF32, ComputeClass::kBf16}) {
+  for (const ComputeClass known :
+       {ComputeClass::kF32, ComputeClass::kBf16, ComputeClass::kInt8, ComputeClass::kQ8}) {
     EXPECT_EQ(parse_compute_class(to_string(known)).value(), known);
   }
   EXPECT_EQ(parse_isa("sse9").status().field(), "isa");

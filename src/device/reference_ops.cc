@@ -63,6 +63,7 @@ class ReferenceOps final : public Ops {
   }
 
   std::size_t owned_bytes(const Matrix& matrix) const override { return matrix.owned_bytes(); }
+  bool reads_file(const Matrix& matrix) const override { return matrix.reads_file(); }
 
   void linear(const Matrix& weight, const float* x, int num_rows, float* y,
               std::span<const float> bias) override {

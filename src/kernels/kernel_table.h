@@ -1,5 +1,7 @@
-// What an instruction set implements of the bf16 class: one table of functions for each, all with
-// the same bits. The law of each sum is in panel.h and bf16_law.h.
+// What an instruction set implements: one table of functions for each, all with the same bits. The
+// functions here are the bf16 class's, whose law of each sum is in panel.h and bf16_law.h; the
+// other classes share all but the linear layers, which are in tables of their own
+// (quantized_kernels.h).
 //
 // Thread safety: the functions are pure but for their outputs. Every thread that calls them has
 // denormals flushed (float_mode.h).
@@ -73,6 +75,8 @@ struct AttentionJob {
 inline constexpr int kMaxAttentionRows = 48;
 inline constexpr int kMaxHeadDim = 512;
 
+struct QuantizedKernels;
+
 struct KernelTable {
   int row_block;  // rows of activations that a kernel holds in registers at once
   // How far ahead of its reads a product of few rows should fetch the weight stream, in bytes.
@@ -98,6 +102,10 @@ struct KernelTable {
   void (*silu_mul)(const float* gate, const float* up, std::size_t count, float* y);
   // x = fma(y, scale, x).
   void (*add_scaled)(float* x, const float* y, float scale, std::size_t count);
+
+  // Linear layers of the classes q8 and int8; nullptr: the instruction set has none.
+  const QuantizedKernels* q8 = nullptr;
+  const QuantizedKernels* int8 = nullptr;
 };
 
 // Enough for any job of kMaxAttentionRows and kMaxHeadDim.

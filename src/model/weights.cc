@@ -98,10 +98,7 @@ class WeightLoader {
     TUTTI_ASSIGN_OR_RETURN(device::MatrixPtr matrix, ops_.make_matrix(view, row_order));
     const std::size_t owned = ops_.owned_bytes(*matrix);
     weights_.owned_bytes += owned;
-    // What becomes panels of bf16 is not read from the file again.
-    const bool stays_mapped =
-        is_quantized(view.dtype) || ops_.compute_class() == device::ComputeClass::kF32;
-    if (stays_mapped) weights_.mapped_bytes += view.bytes.size();
+    if (ops_.reads_file(*matrix)) weights_.mapped_bytes += view.bytes.size();
     loaded_bytes_ += view.bytes.size();
     if (progress_ && total_bytes_ > 0) {
       progress_(static_cast<double>(loaded_bytes_) / static_cast<double>(total_bytes_));

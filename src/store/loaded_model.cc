@@ -176,11 +176,13 @@ Result<std::shared_ptr<LoadedModel>> load(LoadOptions options, const LoadProgres
   TUTTI_RETURN_IF_ERROR(limit_max_model_len(location.name, description, options));
   TUTTI_RETURN_IF_ERROR(load_text(location, *model));
   if (progress) progress(kProgressBeforeWeights);
-  TUTTI_ASSIGN_OR_RETURN(model->ops, device::Ops::create(options.ops));
+  TUTTI_ASSIGN_OR_RETURN(model->ops, device::Ops::create(ops_options(options, *model->source)));
   TUTTI_RETURN_IF_ERROR(load_weights(options, description, progress, *model));
   model->vocab_size = description.vocab_size;
   model->end_tokens = find_end_tokens(*model, description);
   fill_info(location, *model->source, description, model->info);
+  model->info.metadata["tutti.compute"] = device::to_string(model->ops->compute_class());
+  model->info.metadata["tutti.isa"] = device::to_string(model->ops->isa());
   model->info.chat_template =
       model->go_template ? location.go_template : model->chat_template->source();
   TUTTI_RETURN_IF_ERROR(start(options, *model));
@@ -193,6 +195,14 @@ Result<std::shared_ptr<LoadedModel>> load(LoadOptions options, const LoadProgres
 
 LoadedModel::LoadedModel() = default;
 LoadedModel::~LoadedModel() = default;
+
+device::Ops::Options ops_options(const LoadOptions& options, const formats::ModelSource& source) {
+  device::Ops::Options chosen = options.ops;
+  if (options.choose_compute_class) {
+    chosen.compute_class = device::choose_compute_class(source.tensors(), chosen.isa);
+  }
+  return chosen;
+}
 
 Result<std::shared_ptr<LoadedModel>> load_model(const LoadOptions& options,
                                                 const LoadProgress& progress) {

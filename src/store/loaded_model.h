@@ -36,6 +36,8 @@ struct LoadOptions {
   std::string model;                  // what was typed; empty: the demo model
   std::filesystem::path ollama_root;  // empty: default_ollama_root()
   device::Ops::Options ops;
+  // The compute class is device::choose_compute_class's in place of ops.compute_class.
+  bool choose_compute_class = false;
   // 0: the model's own, or what fits. More than the model's own is lowered to it. Both with a
   // warning.
   int max_model_len = 0;
@@ -99,6 +101,9 @@ struct LoadedModel {
 
 // Fraction done in [0, 1], called on the loading thread.
 using LoadProgress = std::function<void(double)>;
+
+// Options for the Ops that a model is computed with.
+device::Ops::Options ops_options(const LoadOptions& options, const formats::ModelSource& source);
 
 // Finds, checks and loads a model and starts its engine. Takes from milliseconds to minutes.
 // Errors: those of resolve_model and of the files; kInvalidArgument with the numbers when weights,

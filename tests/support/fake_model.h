@@ -77,6 +77,7 @@ class FakeOps final : public device::Ops {
     return unsupported("a fake has no matrices");
   }
   std::size_t owned_bytes(const device::Matrix&) const override { return 0; }
+  bool reads_file(const device::Matrix&) const override { return false; }
   void linear(const device::Matrix&, const float*, int, float*, std::span<const float>) override {}
   void linear_group(std::span<const LinearOutput>, const float*, int) override {}
   void embed(const device::Matrix&, std::span<const TokenId>, float, float*) override {}

@@ -248,7 +248,7 @@ class Interpreter {
 
 GoTemplate::GoTemplate(std::shared_ptr<const go::Program> program) : program_(std::move(program)) {}
 
-Result<GoTemplate> GoTemplate::parse(std::string source) {
+Result<GoTemplate> GoTemplate::parse(std::string_view source) {
   if (source.size() > (std::size_t{4} << 20)) {
     return Status(ErrorKind::kTooLarge, "the template is longer than 4 MiB", "template");
   }

@@ -25,7 +25,7 @@ struct Program;
 class GoTemplate {
  public:
   // Errors: kInvalidArgument with the line and what was expected.
-  static Result<GoTemplate> parse(std::string source);
+  static Result<GoTemplate> parse(std::string_view source);
 
   // Renders with the fields of Ollama's templates as `data`: `System`, `Prompt`, `Response`,
   // `Suffix`, `Messages` (each with `Role`, `Content`, `ToolCalls` …), `Tools`. A field that is

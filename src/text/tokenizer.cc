@@ -181,7 +181,7 @@ void Tokenizer::Parts::encode_segment(std::string_view text, bool at_start,
                                       const EncodeOptions& options,
                                       std::span<const TextSpan> literal_spans,
                                       std::vector<std::int32_t>& ids) const {
-  std::string normalized = normalizer.apply(text);
+  const std::string normalized = normalizer.apply(text);
   std::vector<TextSegment> segments =
       normalized_tokens.split(normalized, options.parse_special, {});
   const bool has_token = std::any_of(segments.begin(), segments.end(),
@@ -196,12 +196,9 @@ void Tokenizer::Parts::encode_segment(std::string_view text, bool at_start,
       ids.push_back(segment.token_id);
       continue;
     }
-    const bool is_whole = segment.span.begin == 0 && segment.span.end == normalized.size();
-    std::string part =
-        is_whole ? std::move(normalized)
-                 : normalized.substr(segment.span.begin, segment.span.end - segment.span.begin);
-    const PreTokenizedText pieces =
-        pre_tokenizer.apply(std::move(part), at_start && segment.span.begin == 0);
+    const PreTokenizedText pieces = pre_tokenizer.apply(
+        normalized.substr(segment.span.begin, segment.span.end - segment.span.begin),
+        at_start && segment.span.begin == 0);
     model->encode(pieces.text, pieces.pieces, ids);
   }
 }

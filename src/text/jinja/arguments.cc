@@ -34,8 +34,8 @@ const Value& Parameters::require(std::size_t i) const {
   return *values_[i];
 }
 
-Value Parameters::value(std::size_t i, Value otherwise) const {
-  return has(i) ? *values_[i] : std::move(otherwise);
+Value Parameters::value(std::size_t i, const Value& otherwise) const {
+  return has(i) ? *values_[i] : otherwise;
 }
 
 bool Parameters::boolean(std::size_t i, bool otherwise) const {

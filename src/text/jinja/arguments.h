@@ -21,7 +21,7 @@ class Parameters {
   bool has_value(std::size_t i) const { return has(i) && !values_[i]->is_none(); }
   // The i-th parameter. require throws when it is missing.
   const Value& require(std::size_t i) const;
-  Value value(std::size_t i, Value otherwise = Value()) const;
+  Value value(std::size_t i, const Value& otherwise = Value()) const;
   bool boolean(std::size_t i, bool otherwise) const;
   Integer integer(std::size_t i, Integer otherwise) const;
   // As integer, clamped to the range of int.

@@ -33,7 +33,7 @@ Value insert(Machine& machine, const Value& self, const Arguments& arguments) {
   Integer index = parameters.integer(0, 0);
   if (index < 0) index += size;
   index = std::clamp<Integer>(index, 0, size);
-  const Value inserted = parameters.require(1);
+  const Value& inserted = parameters.require(1);
   machine.budget().spend(static_cast<std::int64_t>(size - index) / 4);
   const auto at = items.begin() + static_cast<std::ptrdiff_t>(index);
   const std::vector<Value> behind(at, items.end());

@@ -254,7 +254,7 @@ std::optional<Value> CyclerObject::attribute(Machine& machine, std::string_view 
   if (name == "current") return items[position];
   if (name == "next") {
     return member(machine, [this](Machine&, const Arguments&) {
-      const Value value = items[position];
+      Value value = items[position];
       position = (position + 1) % items.size();
       return value;
     });

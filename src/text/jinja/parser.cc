@@ -5,7 +5,7 @@
 #include <initializer_list>
 #include <utility>
 
-#include "text/jinja/parser_internal.h"
+#include "text/jinja/expression_parser.h"
 
 namespace tutti::text::jinja {
 namespace {
@@ -206,10 +206,8 @@ class StatementParser {
     node->caller.name = "caller";
     parse_signature(node->caller);
     ExpressionPtr call = expressions_.parse_expression();
-    auto* as_call = dynamic_cast<CallExpression*>(call.get());
-    if (as_call == nullptr) tokens_.fail("expected call", line);
-    call.release();
-    node->call.reset(as_call);
+    if (dynamic_cast<CallExpression*>(call.get()) == nullptr) tokens_.fail("expected call", line);
+    node->call.reset(static_cast<CallExpression*>(call.release()));
     parse_macro_body(node->caller, "endcall");
     return node;
   }

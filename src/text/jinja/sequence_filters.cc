@@ -297,9 +297,9 @@ std::string name_argument(const Arguments& arguments, std::size_t i) {
 
 std::vector<Value> map_attribute(Machine& machine, const Value& input, const Arguments& arguments) {
   const Parameters parameters(machine, "map", arguments, {"attribute", "default"});
-  const Value attribute = parameters.require(0);
   const Value otherwise = parameters.value(1);
-  const AttributeGetter get(machine, &attribute, false, otherwise.is_none() ? nullptr : &otherwise);
+  const AttributeGetter get(machine, &parameters.require(0), false,
+                            otherwise.is_none() ? nullptr : &otherwise);
   std::vector<Value> mapped;
   for (const Value& item : machine.iterate(input)) mapped.push_back(get(item));
   return mapped;

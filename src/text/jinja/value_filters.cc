@@ -29,7 +29,7 @@ Value attr(Machine& machine, const Value& input, const Arguments& arguments) {
   const Text name = parameters.text(0, "");
   if (input.is(Kind::kDict)) {
     // Only attributes, never items.
-    const Value method = machine.attribute(Value::object(machine.heap().dict()), name);
+    Value method = machine.attribute(Value::object(machine.heap().dict()), name);
     if (method.is_undefined()) return method;
   }
   return machine.attribute(input, name);

@@ -1,53 +1,16 @@
-// The two halves of the parser: expressions, and statements on top of them.
+// The parser of expressions; that of statements (parser.cc) stands on it.
 #pragma once
 
-#include <fmt/format.h>
-#include <algorithm>
-
+#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "text/jinja/ast.h"
-#include "text/jinja/lexer.h"
+#include "text/jinja/token_stream.h"
 
 namespace tutti::text::jinja {
-
-struct SyntaxError {
-  std::string message;
-  int line;
-};
-
-// A cursor over the tokens.
-class TokenStream {
- public:
-  explicit TokenStream(std::vector<Token> tokens) : tokens_(std::move(tokens)) {}
-
-  const Token& current() const { return tokens_[position_]; }
-  const Token& look() const { return tokens_[std::min(position_ + 1, tokens_.size() - 1)]; }
-  const Token& next();
-  bool is(TokenKind kind) const { return current().kind == kind; }
-  bool is_operator(std::string_view text) const { return is_operator(current(), text); }
-  bool is_name(std::string_view text) const { return is_name(current(), text); }
-  static bool is_operator(const Token& token, std::string_view text);
-  static bool is_name(const Token& token, std::string_view text);
-  bool skip_operator(std::string_view text);
-  bool skip_name(std::string_view text);
-  void expect_operator(std::string_view text);
-  void expect_name(std::string_view text);
-  const Token& expect(TokenKind kind, const char* what);
-  [[noreturn]] void fail(const std::string& message) const { fail(message, current().line); }
-  [[noreturn]] void fail(const std::string& message, int line) const {
-    throw SyntaxError{message, line};
-  }
-
- private:
-  std::vector<Token> tokens_;
-  std::size_t position_ = 0;
-};
-
-std::string describe(const Token& token);
 
 class ExpressionParser {
  public:
@@ -81,7 +44,11 @@ class ExpressionParser {
   };
 
   template <typename T>
-  std::unique_ptr<T> make(int line) const;
+  static std::unique_ptr<T> make(int line) {
+    auto node = std::make_unique<T>();
+    node->line = line;
+    return node;
+  }
   // Adds a child to a node, keeping its height.
   void adopt(Expression& parent, const ExpressionPtr& child) const;
   void adopt(Expression& parent, const ArgumentList& arguments) const;

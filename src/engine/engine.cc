@@ -12,6 +12,7 @@
 #include "cache/block_table.h"
 #include "device/ops.h"
 #include "engine/step_loop.h"
+#include "engine/submission_check.h"
 #include "model/description.h"
 #include "model/model.h"
 
@@ -47,8 +48,13 @@ Status check_options(const EngineOptions& options, int max_positions) {
 // The engine's thread and what the front hands to it.
 class EngineThread final : public EngineChannel {
  public:
-  EngineThread(std::unique_ptr<StepLoop> loop, const EngineOptions& options, int vocab_size)
-      : options_(options), vocab_size_(vocab_size), loop_(std::move(loop)), stats_(loop_->stats()) {
+  EngineThread(std::unique_ptr<StepLoop> loop, const EngineOptions& options, int vocab_size,
+               StepObserver* observer)
+      : options_(options),
+        limits_{.max_model_len = options.max_model_len, .vocab_size = vocab_size},
+        observer_(observer),
+        loop_(std::move(loop)),
+        stats_(loop_->stats()) {
     thread_ = std::thread([this] {
       name_this_thread("tutti-engine");
       run();
@@ -65,7 +71,7 @@ class EngineThread final : public EngineChannel {
   }
 
   Status submit(SequenceRequest request, EventSink& sink) override {
-    TUTTI_RETURN_IF_ERROR(check(request));
+    TUTTI_RETURN_IF_ERROR(check_submission(request, limits_));
     {
       const std::lock_guard lock(mutex_);
       if (stopping_) return Status(ErrorKind::kUnavailable, "the engine is stopping");
@@ -108,41 +114,6 @@ class EngineThread final : public EngineChannel {
     std::vector<SequenceId> cancellations;
   };
 
-  Status check(const SequenceRequest& request) const {
-    const int num_prompt_tokens = static_cast<int>(request.prompt.size());
-    if (request.prompt.empty()) return invalid_argument("prompt", "the prompt holds no token");
-    if (num_prompt_tokens >= options_.max_model_len) {
-      return invalid_argument(
-          "prompt", fmt::format("the prompt has {} tokens and the context {} positions, of which "
-                                "one is for the answer",
-                                num_prompt_tokens, options_.max_model_len));
-    }
-    if (request.generated.size() >
-        static_cast<std::size_t>(options_.max_model_len - num_prompt_tokens)) {
-      return invalid_argument(
-          "generated",
-          fmt::format("{} prompt and {} generated tokens are more than the context's "
-                      "{} positions",
-                      num_prompt_tokens, request.generated.size(), options_.max_model_len));
-    }
-    const auto is_unknown = [this](TokenId token) { return token < 0 || token >= vocab_size_; };
-    for (const TokenId token : request.prompt) {
-      if (is_unknown(token)) return unknown_token("prompt", token);
-    }
-    for (const TokenId token : request.generated) {
-      if (is_unknown(token)) return unknown_token("generated", token);
-    }
-    for (const auto& [token, bias] : request.sampling.logit_bias) {
-      if (is_unknown(token)) return unknown_token("logit_bias", token);
-    }
-    return {};
-  }
-
-  Status unknown_token(const char* field, TokenId token) const {
-    return invalid_argument(
-        field, fmt::format("token {} is not one of the vocabulary's {}", token, vocab_size_));
-  }
-
   void run() {
     while (std::optional<News> news = wait_for_news()) {
       for (Submission& submission : news->submissions) loop_->open(std::move(submission));
@@ -178,10 +149,12 @@ class EngineThread final : public EngineChannel {
       for (const EndedSequence& each : ended) open_ids_.erase(each.id);
     }
     for (EndedSequence& each : ended) std::move(each).send();
+    if (observer_) observer_->published();
   }
 
   const EngineOptions options_;
-  const int vocab_size_;
+  const EngineLimits limits_;
+  StepObserver* const observer_;          // may be null
   const std::unique_ptr<StepLoop> loop_;  // the thread's
 
   mutable std::mutex mutex_;  // guards what follows
@@ -198,15 +171,16 @@ class EngineThread final : public EngineChannel {
 }  // namespace
 
 Result<std::unique_ptr<EngineChannel>> start_engine(model::Model& model, device::Ops& ops,
-                                                    const EngineOptions& options) {
+                                                    const EngineOptions& options,
+                                                    StepObserver* observer) {
   const model::ModelDescription& description = model.description();
   EngineOptions resolved = options;
   if (resolved.max_model_len == 0) resolved.max_model_len = description.max_positions;
   TUTTI_RETURN_IF_ERROR(check_options(resolved, description.max_positions));
   TUTTI_ASSIGN_OR_RETURN(auto cache, ops.make_kv_cache(model.kv_shape(), resolved.num_blocks));
-  auto loop = std::make_unique<StepLoop>(model, ops, std::move(cache), resolved);
+  auto loop = std::make_unique<StepLoop>(model, ops, std::move(cache), resolved, observer);
   return std::unique_ptr<EngineChannel>(
-      std::make_unique<EngineThread>(std::move(loop), resolved, description.vocab_size));
+      std::make_unique<EngineThread>(std::move(loop), resolved, description.vocab_size, observer));
 }
 
 }  // namespace tutti::engine

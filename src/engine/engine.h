@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
 #include "core/event.h"
 #include "core/request.h"
+#include "schedule/step_plan.h"
 
 namespace tutti::device {
 class Ops;
@@ -40,6 +42,22 @@ struct EngineStats {
   std::uint64_t num_preemptions = 0;
   std::uint64_t num_recomputed_tokens = 0;
   TimePoint last_token_time{};  // when a token was last sampled
+  // Of an engine in a process of its own.
+  std::uint64_t num_restarts = 0;
+};
+
+// Sees the engine's steps as they happen, for whoever watches over the engine.
+//
+// Thread safety: called on the engine's thread, so it must return at once and must not throw.
+class StepObserver {
+ public:
+  virtual ~StepObserver() = default;
+  // These rows of these sequences are computed now.
+  virtual void step_begins(std::span<const schedule::PlannedRows> rows) = 0;
+  // Their results have been sent.
+  virtual void step_ends() = 0;
+  // Everything that the last step and the last cancellations brought about has been sent.
+  virtual void published() = 0;
 };
 
 // The front's end of the channel to an engine. Here the engine is a thread of this process; the
@@ -60,12 +78,16 @@ class EngineChannel {
   virtual void cancel(SequenceId id) = 0;
 
   virtual EngineStats stats() const = 0;
+  // Ok, or kUnavailable with the reason while there is no engine to compute.
+  virtual Status availability() const { return {}; }
   virtual int max_model_len() const = 0;
 };
 
 // Starts the engine's thread. `model` and `ops` are used by that thread only, from now on.
+// `observer` may be null; it must outlive the engine.
 // Errors: options out of range (named), no memory for the cache.
 Result<std::unique_ptr<EngineChannel>> start_engine(model::Model& model, device::Ops& ops,
-                                                    const EngineOptions& options);
+                                                    const EngineOptions& options,
+                                                    StepObserver* observer = nullptr);
 
 }  // namespace tutti::engine

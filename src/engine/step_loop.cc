@@ -31,12 +31,13 @@ bool StepLoop::OpenSequence::ends_with(TokenId token) const {
 }
 
 StepLoop::StepLoop(model::Model& model, device::Ops& ops, std::unique_ptr<device::KvCache> cache,
-                   const EngineOptions& options)
+                   const EngineOptions& options, StepObserver* observer)
     : model_(model),
       ops_(ops),
       cache_(std::move(cache)),
       options_(options),
       vocab_size_(model.description().vocab_size),
+      observer_(observer),
       state_(options.num_blocks),
       scratches_(ops.pool().num_threads()) {}
 
@@ -79,10 +80,12 @@ void StepLoop::step() {
   if (plan.rows.empty()) return;
   state_.apply(plan);
   run(plan.rows);
+  if (observer_) observer_->step_ends();
   ++num_steps_;
 }
 
 void StepLoop::run(std::span<const PlannedRows> rows) {
+  if (observer_) observer_->step_begins(rows);
   std::span<const float> logits;
   try {
     logits = forward(rows);

@@ -46,7 +46,7 @@ class StepLoop {
  public:
   // `options` as resolved by start_engine. `cache` has options.num_blocks blocks.
   StepLoop(model::Model& model, device::Ops& ops, std::unique_ptr<device::KvCache> cache,
-           const EngineOptions& options);
+           const EngineOptions& options, StepObserver* observer = nullptr);
 
   void open(Submission submission);
   void cancel(SequenceId id);  // ids that are not open are ignored
@@ -96,6 +96,7 @@ class StepLoop {
   const std::unique_ptr<device::KvCache> cache_;
   const EngineOptions options_;
   const std::size_t vocab_size_;
+  StepObserver* const observer_;  // may be null
   schedule::State state_;
   std::unordered_map<SequenceId, OpenSequence> open_;
   std::vector<EndedSequence> ended_;

@@ -83,6 +83,8 @@ const ScalarRow kScalarRows[] = {
      [](const ModelSnapshot& m) { return static_cast<double>(m.engine.num_preemptions); }},
     {"recomputed_tokens_total", "counter", "Tokens computed again after a preemption.",
      [](const ModelSnapshot& m) { return static_cast<double>(m.engine.num_recomputed_tokens); }},
+    {"engine_restarts_total", "counter", "Engine processes that were replaced after they died.",
+     [](const ModelSnapshot& m) { return static_cast<double>(m.engine.num_restarts); }},
     {"prompt_tokens_total", "counter", "Prompt tokens computed.",
      [](const ModelSnapshot& m) { return static_cast<double>(m.engine.num_prompt_tokens); }},
     {"generation_tokens_total", "counter", "Tokens generated.",

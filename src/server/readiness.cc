@@ -37,6 +37,8 @@ asio::awaitable<Status> Readiness::check() {
   const TimePoint now = SteadyClock::now();
   std::vector<ServedModel> idle;
   for (const ServedModel& served : registry_.all()) {
+    const Status available = served.model->engine->availability();
+    if (!available.ok()) co_return available.with_context(served.model->info.name);
     if (!has_fresh_token(*served.model, now)) idle.push_back(served);
   }
   if (idle.empty()) co_return Status();

@@ -24,7 +24,7 @@ class SpaceStage : public DecoderStage {
   bool is_first_ = true;
 };
 
-std::string byte_level_bytes(std::string token) {
+std::string byte_level_bytes(const std::string& token) {
   std::string bytes;
   return from_byte_level(token, bytes) ? bytes : token;
 }
@@ -33,7 +33,7 @@ std::string byte_level_bytes(std::string token) {
 class ByteLevelStage : public DecoderStage {
  public:
   void push(DecodedPiece piece, std::vector<DecodedPiece>& out) override {
-    give(repairer_.push(byte_level_bytes(std::move(piece.text))), out);
+    give(repairer_.push(byte_level_bytes(piece.text)), out);
   }
   void finish(std::vector<DecodedPiece>& out) override { give(repairer_.finish(), out); }
 
@@ -264,7 +264,7 @@ struct DecoderPlan::Build {
 
   void add(StageFactory factory) const { plan.factories_.push_back(std::move(factory)); }
   // `works_on_pieces`: what it makes of a token is what it makes of its pieces.
-  void add_function(TokenStage::Function function, bool works_on_pieces) const {
+  void add_function(const TokenStage::Function& function, bool works_on_pieces) const {
     if (is_fused && !works_on_pieces) {
       add([function] { return std::make_unique<FusedTokenStage>(function); });
       is_fused = false;
@@ -288,15 +288,17 @@ struct DecoderPlan::Build {
     const bool is_character =
         !spec.pattern.is_regex && !spec.pattern.text.empty() && is_valid_utf8(spec.pattern.text) &&
         static_cast<std::size_t>(char_at(spec.pattern.text, 0).length) == spec.pattern.text.size();
-    add_function([pattern, content = spec.content](
-                     std::string token, bool) { return pattern->replace_all(token, content); },
-                 is_character);
+    add_function(
+        [pattern, content = spec.content](const std::string& token, bool) {
+          return pattern->replace_all(token, content);
+        },
+        is_character);
     return {};
   }
   Status operator()(const decoder::ByteFallback&) const {
     if (is_fused) return unsupported("decoder: ByteFallback behind Fuse is not supported");
     add([] { return std::make_unique<ByteFallbackStage>(); });
-    plan.bytes_functions_.push_back([](std::string token) {
+    plan.bytes_functions_.push_back([](const std::string& token) {
       const int byte = parse_byte_token(token);
       return byte < 0 ? token : std::string(1, static_cast<char>(byte));
     });
@@ -326,7 +328,7 @@ struct DecoderPlan::Build {
       });
     });
     // A token alone does not tell whether a space comes before it; its own bytes are meant.
-    plan.bytes_functions_.push_back([prefix = spec.prefix](std::string token) {
+    plan.bytes_functions_.push_back([prefix = spec.prefix](const std::string& token) {
       return token.starts_with(prefix) ? token.substr(prefix.size()) : " " + token;
     });
     return {};

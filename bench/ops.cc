@@ -1,14 +1,18 @@
 // Times every operation case of kernels/op_cases.h and sets it beside what the machine could do in
-// the same moment: a read sweep for what is bound by memory, a multiply-add loop for the rest.
+// the same moment: a read sweep, and the fastest multiply loop of the instruction set for what the
+// layer multiplies (floats, or bytes in the integer classes).
 //
-// bench_ops [--isa avx2] [--threads 2] [--only TEXT] [--json]
-// --only keeps the cases whose line contains TEXT ("Q4_K", "llama-1b", "attention").
+// bench_ops [--compute bf16] [--isa avx2] [--threads 2] [--only TEXT] [--types Q4_0,BF16]
+//           [--rows 1,512] [--seconds 0.3] [--json] [--svg FILE]
+// --only keeps the cases whose line contains TEXT ("tinyllama", "attention"); matrices of more than
+// 2^27 weights are left out unless TEXT is part of their shape's name. --svg also writes a roofline
+// picture.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/json.hpp>
+#include <charconv>
 #include <cstdio>
-#include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <string>
 #include <vector>
@@ -19,33 +23,35 @@
 #include "device/ops.h"
 #include "kernels/op_cases.h"
 #include "kernels/testing/random_data.h"
+#include "op_report.h"
 
 namespace tutti {
 namespace {
 
-namespace json = boost::json;
+using device::Factors;
 using device::MatrixPtr;
 using device::Ops;
 
 struct Options {
+  device::ComputeClass compute_class = device::ComputeClass::kBf16;
   device::Isa isa = device::available_isas().back();
   int num_threads = 0;
   std::string only;
+  std::vector<DType> types = {DType::kBF16, DType::kQ8_0, DType::kQ6_K, DType::kQ5_K,
+                              DType::kQ4_K, DType::kQ5_0, DType::kQ4_1, DType::kQ4_0};
+  std::vector<int> rows{std::begin(kernels::kRowCounts), std::end(kernels::kRowCounts)};
+  double seconds = 0.3;  // for each case
   bool as_json = false;
+  std::string svg_path;
 };
 
 // What one call of an operation does.
 struct Work {
   std::string name;
+  std::string kind;
   double bytes = 0;  // that must come from memory
-  double flops = 0;
-};
-
-struct Timing {
-  Work work;
-  double seconds = 0;     // median of a call
-  double read_share = 0;  // of the sweep timed just before and after
-  double fma_share = 0;   // of the AVX2 multiply-add loop
+  double operations = 0;
+  Factors factors = Factors::kFloats;
 };
 
 double median(std::vector<double> values) {
@@ -55,26 +61,28 @@ double median(std::vector<double> values) {
 
 class Bench {
  public:
-  explicit Bench(const Options& options) : options_(options) {
-    ops_ = std::move(Ops::create({device::ComputeClass::kBf16, options.isa, options.num_threads}))
-               .value();
-    limits_ = device::measure_machine_limits(ops_->pool());
-    sweep_.emplace(ops_->pool());
+  Bench(const Options& options, std::unique_ptr<Ops> ops)
+      : options_(options), ops_(std::move(ops)), sweep_(ops_->pool()) {
+    report_.compute = device::to_string(ops_->compute_class());
+    report_.isa = device::to_string(ops_->isa());
+    report_.num_threads = ops_->pool().num_threads();
   }
 
-  void run() {
-    if (!options_.as_json) print_head();
+  const Report& run() {
+    if (!options_.as_json) fmt::print("{}", table_head(report_));
     for (const auto& shape : kernels::kLinearCases) {
+      constexpr std::int64_t kLarge = std::int64_t{1} << 27;
+      const std::int64_t num_weights = std::int64_t{shape.num_outputs} * shape.num_inputs;
       // Smaller ones are timings of a barrier.
-      if (static_cast<std::int64_t>(shape.num_outputs) * shape.num_inputs < 500000) continue;
-      for (const DType dtype :
-           {DType::kBF16, DType::kQ8_0, DType::kQ4_K, DType::kQ6_K, DType::kQ4_0}) {
-        run_linear(shape, dtype);
-      }
+      if (num_weights < 500000) continue;
+      const bool named = !options_.only.empty() &&
+                         std::string(shape.name).find(options_.only) != std::string::npos;
+      if (num_weights > kLarge && !named) continue;
+      for (const DType dtype : options_.types) run_linear(shape, dtype);
     }
     for (const auto& shape : kernels::kAttentionCases) run_attention(shape);
     run_elementwise();
-    if (options_.as_json) print_json();
+    return report_;
   }
 
  private:
@@ -82,35 +90,66 @@ class Bench {
     return name.find(options_.only) != std::string::npos;
   }
 
-  // Calls operation(i) with i = 0, 1, 2 ... for about 0.3 s.
+  // Calls operation(i) with i = 0, 1, 2 ... for about options_.seconds.
   void time(const Work& work, const std::function<void(int)>& operation) {
     operation(0);
-    std::vector<double> seconds, sweeps = {sweep_->gigabytes_per_second()};
+    const auto loop = device::fastest_loop(options_.isa, work.factors);
+    std::vector<double> seconds, sweeps, multiplies;
+    const auto measure_limits = [&] {
+      for (int i = 0; i < 3; ++i) {
+        sweeps.push_back(sweep_.gigabytes_per_second());
+        if (loop) {
+          multiplies.push_back(device::measure_multiply_gigaops(ops_->pool(), *loop));
+        }
+      }
+    };
+    measure_limits();
     const TimePoint start = SteadyClock::now();
-    for (int i = 0; i < 9 || to_seconds(SteadyClock::now() - start) < 0.3; ++i) {
+    for (int i = 0; i < 9 || to_seconds(SteadyClock::now() - start) < options_.seconds; ++i) {
       const TimePoint before = SteadyClock::now();
       operation(i + 1);
       seconds.push_back(to_seconds(SteadyClock::now() - before));
       if (to_seconds(SteadyClock::now() - start) > 5) break;
     }
-    sweeps.push_back(sweep_->gigabytes_per_second());
-    Timing timing{work, median(seconds)};
-    timing.read_share = work.bytes / timing.seconds / 1e9 / median(sweeps);
-    timing.fma_share = work.flops / timing.seconds / 1e9 / limits_.avx2_fma_gigaflops;
-    timings_.push_back(timing);
-    if (!options_.as_json) print_line(timing);
+    measure_limits();
+    Timing timing{.name = work.name, .kind = work.kind, .seconds = median(seconds)};
+    timing.bytes = work.bytes;
+    timing.operations = work.operations;
+    timing.read_limit = median(sweeps);
+    if (loop && work.operations > 0) {
+      timing.multiply_limit = median(multiplies);
+      timing.loop = device::to_string(*loop);
+    }
+    report_.timings.push_back(timing);
+    if (!options_.as_json) fmt::print("{}", table_line(timing));
+    std::fflush(stdout);
+  }
+
+  // Weights of the type; beyond some rows the bytes of the first ones again.
+  static std::vector<std::byte> weights_of(const kernels::LinearCase& shape, DType dtype,
+                                           std::mt19937& random) {
+    constexpr int kRandomRows = 256;
+    const int num_random = std::min(shape.num_outputs, kRandomRows);
+    auto bytes = kernels::random_weights(dtype, num_random, shape.num_inputs, random);
+    const std::size_t row_bytes = bytes.size() / num_random;
+    bytes.reserve(row_bytes * shape.num_outputs);
+    for (int row = num_random; row < shape.num_outputs; ++row) {
+      const auto* source = bytes.data() + (row % num_random) * row_bytes;
+      bytes.insert(bytes.end(), source, source + row_bytes);
+    }
+    return bytes;
   }
 
   void run_linear(const kernels::LinearCase& shape, DType dtype) {
     if (shape.num_inputs % dtype_info(dtype).block_size != 0) return;
-    const std::string label = fmt::format("linear {} {}", shape.name, to_string(dtype));
+    const std::string label = fmt::format("{} {}", shape.name, to_string(dtype));
     const auto name = [&](int rows) { return fmt::format("{} M={}", label, rows); };
-    if (std::none_of(std::begin(kernels::kRowCounts), std::end(kernels::kRowCounts),
+    if (std::none_of(options_.rows.begin(), options_.rows.end(),
                      [&](int rows) { return wanted(name(rows)); })) {
       return;
     }
     std::mt19937 random(1);
-    const auto bytes = kernels::random_weights(dtype, shape.num_outputs, shape.num_inputs, random);
+    const auto bytes = weights_of(shape, dtype, random);
     const TensorView view{label, dtype, {shape.num_outputs, shape.num_inputs}, bytes};
     // Copies until no cache holds them all, so that each call reads memory as in a model.
     constexpr std::size_t kBeyondCaches = std::size_t{200} << 20;
@@ -124,16 +163,21 @@ class Bench {
       }
       matrices.push_back(ops_->make_matrix(copy).value());
     }
-    for (const int rows : kernels::kRowCounts) {
+    // What the kernel reads: its own layout where there is one, else the file's bytes.
+    const std::size_t owned = ops_->owned_bytes(*matrices[0]);
+    const double stored = static_cast<double>(owned > 0 ? owned : bytes.size());
+    for (const int rows : options_.rows) {
       if (!wanted(name(rows))) continue;
       const auto x =
           kernels::random_floats(static_cast<std::size_t>(rows) * shape.num_inputs, random);
       std::vector<float> y(static_cast<std::size_t>(rows) * shape.num_outputs);
-      const double stored = dtype == DType::kBF16 ? ops_->owned_bytes(*matrices[0]) : bytes.size();
-      time({name(rows), stored, 2.0 * rows * shape.num_outputs * shape.num_inputs},
+      time({name(rows), std::string(to_string(dtype)), stored,
+            2.0 * rows * shape.num_outputs * shape.num_inputs, factors_of(dtype)},
            [&](int i) { ops_->linear(*matrices[i % matrices.size()], x.data(), rows, y.data()); });
     }
   }
+
+  Factors factors_of(DType) const { return Factors::kFloats; }
 
   void run_attention(const kernels::AttentionCase& shape) {
     const std::string name = fmt::format("attention {}", shape.name);
@@ -173,7 +217,7 @@ class Bench {
     }
     const double bytes = 4.0 * seen * shape.num_kv_heads * shape.head_dim * shape.num_sequences;
     const double flops = 4.0 * pairs * num_heads * shape.head_dim * shape.num_sequences;
-    time({name, bytes, flops}, [&](int i) {
+    time({name, "attention", bytes, flops}, [&](int i) {
       ops_->attention(*cache,
                       {i % kv.num_layers, num_heads, 0.125f, shape.sliding_window, sequences},
                       q.data(), out.data());
@@ -192,92 +236,123 @@ class Bench {
         return fmt::format("elementwise {} of {} M={}", what, width, rows);
       };
       if (wanted(name("rms_norm"))) {
-        time({name("rms_norm"), bytes},
+        time({name("rms_norm"), "elementwise", bytes},
              [&](int) { ops_->rms_norm(x.data(), rows, width, weight, 1e-5f, y.data()); });
       }
       if (wanted(name("silu_mul"))) {
-        time({name("silu_mul"), 1.5 * bytes},
+        time({name("silu_mul"), "elementwise", 1.5 * bytes},
              [&](int) { ops_->silu_mul(x.data(), x.data(), rows, width, y.data()); });
       }
       if (wanted(name("add_scaled"))) {
-        time({name("add_scaled"), 1.5 * bytes},
+        time({name("add_scaled"), "elementwise", 1.5 * bytes},
              [&](int) { ops_->add_scaled(y.data(), x.data(), 0.5f, y.size()); });
       }
     }
   }
 
-  void print_head() const {
-    fmt::print(
-        "isa {}, {} threads; read sweep {:.1f} GB/s; GFLOPS of multiply-add loops: AVX2 "
-        "{:.0f}, AVX-512 {:.0f}, AVX512-BF16 {:.0f}, AMX {:.0f}\n",
-        device::to_string(options_.isa), ops_->pool().num_threads(),
-        limits_.read_gigabytes_per_second, limits_.avx2_fma_gigaflops, limits_.avx512_fma_gigaflops,
-        limits_.avx512_bf16_dot_gigaflops, limits_.amx_bf16_gigaflops);
-    fmt::print("{:<40} {:>10} {:>7} {:>9} {:>10} {:>10}\n", "", "us", "GB/s", "GFLOPS", "of sweep",
-               "of FMA");
-  }
-
-  static void print_line(const Timing& timing) {
-    fmt::print("{:<40} {:>10.1f} {:>7.1f} {:>9.1f} {:>9.0f}% {:>9.0f}%\n", timing.work.name,
-               timing.seconds * 1e6, timing.work.bytes / timing.seconds / 1e9,
-               timing.work.flops / timing.seconds / 1e9, 100 * timing.read_share,
-               100 * timing.fma_share);
-    std::fflush(stdout);
-  }
-
-  void print_json() const {
-    json::array cases;
-    for (const Timing& timing : timings_) {
-      cases.push_back({{"name", timing.work.name},
-                       {"microseconds", timing.seconds * 1e6},
-                       {"gigabytes_per_second", timing.work.bytes / timing.seconds / 1e9},
-                       {"gigaflops", timing.work.flops / timing.seconds / 1e9},
-                       {"share_of_read_sweep", timing.read_share},
-                       {"share_of_fma_loop", timing.fma_share}});
-    }
-    const json::object result{{"isa", device::to_string(options_.isa)},
-                              {"threads", ops_->pool().num_threads()},
-                              {"limits",
-                               {{"read_gigabytes_per_second", limits_.read_gigabytes_per_second},
-                                {"avx2_fma_gigaflops", limits_.avx2_fma_gigaflops},
-                                {"avx512_fma_gigaflops", limits_.avx512_fma_gigaflops},
-                                {"avx512_bf16_dot_gigaflops", limits_.avx512_bf16_dot_gigaflops},
-                                {"amx_bf16_gigaflops", limits_.amx_bf16_gigaflops}}},
-                              {"cases", std::move(cases)}};
-    fmt::print("{}\n", json::serialize(result));
-  }
-
   Options options_;
   std::unique_ptr<Ops> ops_;
-  device::MachineLimits limits_;
-  std::optional<device::ReadSweep> sweep_;
-  std::vector<Timing> timings_;
+  device::ReadSweep sweep_;
+  Report report_;
 };
+
+template <typename Number>
+bool parse_number(std::string_view word, Number& number) {
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+  return error == std::errc() && end == word.data() + word.size() && number > 0;
+}
+
+// Calls take(word) for each word between commas; false when one is refused.
+bool each_word(std::string_view list, const std::function<bool(std::string_view)>& take) {
+  while (true) {
+    const std::size_t comma = list.find(',');
+    if (!take(list.substr(0, comma))) return false;
+    if (comma == std::string_view::npos) return true;
+    list.remove_prefix(comma + 1);
+  }
+}
+
+bool parse_types(std::string_view list, std::vector<DType>& types) {
+  types.clear();
+  return each_word(list, [&](std::string_view word) {
+    for (const DType dtype : kernels::kWeightTypes) {
+      if (word != to_string(dtype)) continue;
+      types.push_back(dtype);
+      return true;
+    }
+    return false;
+  });
+}
+
+bool parse_rows(std::string_view list, std::vector<int>& rows) {
+  rows.clear();
+  return each_word(list, [&](std::string_view word) {
+    rows.push_back(0);
+    return parse_number(word, rows.back());
+  });
+}
+
+// False for a word that is unknown or a value that makes no sense.
+bool parse(int count, char** words, Options& options) {
+  for (int i = 1; i < count; ++i) {
+    const std::string word = words[i];
+    if (word == "--json") {
+      options.as_json = true;
+      continue;
+    }
+    if (++i == count) return false;
+    const std::string value = words[i];
+    bool known = !value.empty();
+    if (word == "--isa" && device::parse_isa(value).ok()) {
+      options.isa = device::parse_isa(value).value();
+    } else if (word == "--compute" && device::parse_compute_class(value).ok()) {
+      options.compute_class = device::parse_compute_class(value).value();
+    } else if (word == "--threads") {
+      known = parse_number(value, options.num_threads);
+    } else if (word == "--seconds") {
+      known = parse_number(value, options.seconds);
+    } else if (word == "--types") {
+      known = parse_types(value, options.types);
+    } else if (word == "--rows") {
+      known = parse_rows(value, options.rows);
+    } else if (word == "--only") {
+      options.only = value;
+    } else if (word == "--svg") {
+      options.svg_path = value;
+    } else {
+      known = false;
+    }
+    if (!known) return false;
+  }
+  return true;
+}
 
 int run(int count, char** words) {
   Options options;
-  for (int i = 1; i < count; ++i) {
-    const std::string word = words[i];
-    const std::string value = i + 1 < count ? words[i + 1] : "";
-    if (word == "--json") {
-      options.as_json = true;
-    } else if (word == "--isa" && device::parse_isa(value).ok()) {
-      options.isa = device::parse_isa(value).value();
-      ++i;
-    } else if (word == "--threads" && std::atoi(value.c_str()) > 0) {
-      options.num_threads = std::atoi(value.c_str());
-      ++i;
-    } else if (word == "--only" && !value.empty()) {
-      options.only = value;
-      ++i;
-    } else {
-      fmt::print(stderr,
-                 "bench_ops [--isa ref|avx2|avx512|amx] [--threads N] [--only TEXT] "
-                 "[--json]\n");
-      return 2;
+  if (!parse(count, words, options)) {
+    fmt::print(
+        stderr,
+        "bench_ops [--compute bf16|f32] [--isa ref|avx2|avx512|amx] [--threads N]\n"
+        "          [--only TEXT] [--types Q4_0,...] [--rows 1,16,...] [--seconds S] [--json] "
+        "[--svg FILE]\n");
+    return 2;
+  }
+  auto ops = Ops::create({options.compute_class, options.isa, options.num_threads});
+  if (!ops.ok()) {
+    fmt::print(stderr, "bench_ops: {}\n", ops.status().message());
+    return 1;
+  }
+  Bench bench(options, std::move(ops).value());
+  const Report& report = bench.run();
+  if (options.as_json) fmt::print("{}", report_as_json(report));
+  if (!options.svg_path.empty()) {
+    std::ofstream svg(options.svg_path);
+    svg << roofline_svg(report);
+    if (!svg.flush()) {
+      fmt::print(stderr, "bench_ops: cannot write {}\n", options.svg_path);
+      return 1;
     }
   }
-  Bench(options).run();
   return 0;
 }
 

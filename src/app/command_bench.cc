@@ -159,26 +159,15 @@ WeightCounts count_weights(const store::LoadedModel& model) {
   return counts;
 }
 
-// The loop that prefill is measured against: AMX's where AMX computes, else that of AVX2's fused
-// multiply-adds.
-struct MultiplyLoop {
-  const char* name;
-  double gigaflops;
-};
-
-MultiplyLoop multiply_loop(const device::MachineLimits& limits, device::Isa isa) {
-  if (isa == device::Isa::kAmx) return {"AMX bf16 loop", limits.amx_bf16_gigaflops};
-  return {"AVX2 multiply-add loop", limits.avx2_fma_gigaflops};
-}
-
 double share(double part, double whole) { return whole > 0 ? part / whole : 0; }
 
 json::object limits_as_json(const device::MachineLimits& limits) {
-  return {{"read_gigabytes_per_second", limits.read_gigabytes_per_second},
-          {"avx2_fma_gigaflops", limits.avx2_fma_gigaflops},
-          {"avx512_fma_gigaflops", limits.avx512_fma_gigaflops},
-          {"avx512_bf16_dot_gigaflops", limits.avx512_bf16_dot_gigaflops},
-          {"amx_bf16_gigaflops", limits.amx_bf16_gigaflops}};
+  json::object object{{"read_gigabytes_per_second", limits.read_gigabytes_per_second}};
+  for (int i = 0; i < device::kNumMultiplyLoops; ++i) {
+    const auto loop = static_cast<device::MultiplyLoop>(i);
+    object[device::json_name(loop)] = limits.gigaops(loop);
+  }
+  return object;
 }
 
 json::object describe(const BenchOptions& options, const store::LoadedModel& model) {
@@ -205,7 +194,8 @@ Result<json::object> measure(const BenchOptions& options) {
 
   Bench bench(*model);
   const WeightCounts weights = count_weights(*model);
-  const MultiplyLoop loop = multiply_loop(limits, model->ops->isa());
+  const auto loop = device::fastest_loop(model->ops->isa(), device::Factors::kFloats);
+  const double loop_gigaops = loop ? limits.gigaops(*loop) : 0;
   json::object result = describe(options, *model);
   TUTTI_ASSIGN_OR_RETURN(const double warm_up, bench.prefill_seconds(options.prompt, 1));
   (void)warm_up;
@@ -214,7 +204,7 @@ Result<json::object> measure(const BenchOptions& options) {
   const double gigaflops = flops / prefill / 1e9;
   result["prefill_tokens_per_second"] = options.prompt / prefill;
   result["prefill_gigaflops"] = gigaflops;
-  result["prefill_share_of_multiply_loop"] = share(gigaflops, loop.gigaflops);
+  result["prefill_share_of_multiply_loop"] = share(gigaflops, loop_gigaops);
   json::array decode;
   for (const int batch : options.batch) {
     TUTTI_ASSIGN_OR_RETURN(const double rate,
@@ -228,8 +218,8 @@ Result<json::object> measure(const BenchOptions& options) {
   }
   result["decode"] = std::move(decode);
   result["limits"] = limits_as_json(limits);
-  result["multiply_loop"] = loop.name;
-  result["multiply_loop_gigaflops"] = loop.gigaflops;
+  result["multiply_loop"] = loop ? device::to_string(*loop) : "none";
+  result["multiply_loop_gigaops"] = loop_gigaops;
   return result;
 }
 
@@ -245,10 +235,10 @@ void print_table(const json::object& result) {
   fmt::print("{}  compute {}, {}, {} threads\n", result.at("model").as_string().c_str(),
              result.at("compute").as_string().c_str(), result.at("isa").as_string().c_str(),
              result.at("threads").as_int64());
-  fmt::print("this machine, now: read sweep {:.1f} GB/s, {} {:.0f} GFLOPS\n\n",
+  fmt::print("this machine, now: read sweep {:.1f} GB/s, multiply loop ({}) {:.0f} GOPS\n\n",
              result.at("limits").at("read_gigabytes_per_second").as_double(),
              result.at("multiply_loop").as_string().c_str(),
-             result.at("multiply_loop_gigaflops").as_double());
+             result.at("multiply_loop_gigaops").as_double());
   print_bar(fmt::format("prefill {}", result.at("prompt").as_int64()),
             fmt::format("{:.1f} tok/s", result.at("prefill_tokens_per_second").as_double()),
             result.at("prefill_share_of_multiply_loop").as_double());

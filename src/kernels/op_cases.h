@@ -15,16 +15,27 @@ struct LinearCase {
   int num_inputs;
 };
 
-// Layers of well-known models from 0.1B to 8B, and shapes that fill no block.
+// Layers of well-known models from 0.1B to 70B, and shapes that fill no block.
 inline constexpr LinearCase kLinearCases[] = {
     {"odd", 33, 40},
     {"one output", 1, 32},
     {"smollm2-135m qkv", 960, 576},
-    {"qwen2-0.5b down", 896, 4864},
-    {"llama-1b qkv", 3072, 2048},
-    {"llama-1b gate+up", 16384, 2048},
-    {"llama-1b down", 2048, 8192},
-    {"llama-8b down", 4096, 14336},
+    {"qwen2.5-0.5b gate+up", 9728, 896},
+    {"qwen2.5-0.5b down", 896, 4864},
+    {"tinyllama-1.1b qkv", 2560, 2048},
+    {"tinyllama-1.1b gate+up", 11264, 2048},
+    {"tinyllama-1.1b down", 2048, 5632},
+    {"tinyllama-1.1b output", 32000, 2048},
+    {"llama3.2-1b gate+up", 16384, 2048},
+    {"llama3.2-1b down", 2048, 8192},
+    {"qwen3-4b gate+up", 19456, 2560},
+    {"qwen3-4b down", 2560, 9728},
+    {"llama3-8b qkv", 6144, 4096},
+    {"llama3-8b down", 4096, 14336},
+    {"qwen3-32b down", 5120, 25600},
+    {"llama3-70b qkv", 10240, 8192},
+    {"llama3-70b gate+up", 57344, 8192},
+    {"llama3-70b down", 8192, 28672},
 };
 
 // Rows of a step: one stream, some streams, a chunk of a prompt.

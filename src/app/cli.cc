@@ -132,6 +132,8 @@ void add_serve(CLI::App& app, FlagTable& table, ServeOptions& options) {
   builder.add("allowed-origins", options.allowed_origins,
               "web origins besides loopback that browsers may call from", {{"OLLAMA_ORIGINS"}});
   builder.add("max-body-size", options.max_body_size, "largest request body, e.g. 64MiB");
+  builder.add("max-body-memory", options.max_body_memory,
+              "bodies of all requests together that are being read; then 503");
   builder
       .add("header-timeout", options.header_timeout_seconds,
            "seconds for a request's header to arrive")

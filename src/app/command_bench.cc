@@ -12,6 +12,7 @@
 #include <mutex>
 
 #include "app/commands.h"
+#include "base/json.h"
 #include "base/thread_pool.h"
 #include "core/event.h"
 #include "device/machine_limits.h"
@@ -258,7 +259,7 @@ int bench(const BenchOptions& options) {
   auto result = measure(options);
   if (!result.ok()) return report(result.status());
   if (options.json) {
-    std::cout << json::serialize(*result) << "\n";
+    std::cout << write_json(*result) << "\n";
   } else {
     print_table(*result);
   }

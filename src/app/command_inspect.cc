@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "app/commands.h"
+#include "base/json.h"
 #include "device/ops.h"
 #include "formats/gguf.h"
 #include "formats/model_source.h"
@@ -79,7 +80,7 @@ int inspect(const InspectOptions& options) {
     return describe_source(location.path);
   }();
   if (!description.ok()) return report(description.status());
-  std::cout << json::serialize(*description) << "\n";
+  std::cout << write_json(*description) << "\n";
   return 0;
 }
 

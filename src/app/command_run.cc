@@ -151,10 +151,10 @@ class Chat {
           return {};
         }
         if (auto* end = std::get_if<FinishedEvent>(&item.event)) {
-          show(choice.finish(end->reason, end->stop_token).text, answer);
+          show(choice.finish(end->reason, end->stop_token, false).text, answer);
           return {};
         }
-        show(choice.finish(FinishReason::kStop, -1).text, answer);
+        show(choice.finish(FinishReason::kStop, -1, false).text, answer);
         return cancelled ? Status() : std::get<FailedEvent>(item.event).status;
       }
     }

@@ -3,17 +3,23 @@
 #include <atomic>
 #include <boost/asio/ip/address.hpp>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
 #include <thread>
 
 #include "app/commands.h"
 #include "app/settings.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
+#include "dialects/ollama.h"
 #include "server/server.h"
 #include "store/loaded_model.h"
 
 namespace tutti::app {
 namespace {
+
+namespace fs = std::filesystem;
 
 Result<server::ServerOptions> server_options(const ServeOptions& options) {
   using std::chrono::seconds;
@@ -23,6 +29,9 @@ Result<server::ServerOptions> server_options(const ServeOptions& options) {
   auto body = parse_byte_size(options.max_body_size);
   if (!body.ok()) return body.status().with_context("--max-body-size");
   server.max_body_bytes = *body;
+  auto body_memory = parse_byte_size(options.max_body_memory);
+  if (!body_memory.ok()) return body_memory.status().with_context("--max-body-memory");
+  server.max_body_memory = *body_memory;
   server.header_timeout = seconds(options.header_timeout_seconds);
   server.body_timeout = seconds(options.body_timeout_seconds);
   server.write_timeout = seconds(options.write_timeout_seconds);
@@ -40,8 +49,12 @@ bool is_loopback(const std::string& host) {
   return !error && address.is_loopback();
 }
 
+std::vector<std::string> models_of(const ServeOptions& options) {
+  return options.models.empty() ? std::vector<std::string>{""} : options.models;
+}
+
 Status check_names(const ServeOptions& options) {
-  const std::size_t num_models = std::max<std::size_t>(options.models.size(), 1);
+  const std::size_t num_models = models_of(options).size();
   const auto& names = options.served_model_names;
   if (!names.empty() && names.size() != num_models) {
     return invalid_argument(
@@ -51,10 +64,34 @@ Status check_names(const ServeOptions& options) {
   return {};
 }
 
+// The name of each model, as clients write it. Errors: of resolve_model; kInvalidArgument when two
+// models have the same name.
+Result<std::vector<std::string>> served_names(const ServeOptions& options) {
+  std::vector<std::string> names = options.served_model_names;
+  if (names.empty()) {
+    const fs::path root = options.model.models_dir.empty() ? store::default_ollama_root()
+                                                           : fs::path(options.model.models_dir);
+    for (const std::string& model : models_of(options)) {
+      TUTTI_ASSIGN_OR_RETURN(const store::ModelLocation location,
+                             store::resolve_model(model, root));
+      names.push_back(location.name);
+    }
+  }
+  std::set<std::string> seen;
+  for (const std::string& name : names) {
+    if (seen.insert(dialects::ollama::canonical_name(name)).second) continue;
+    return invalid_argument(
+        "served-model-name",
+        fmt::format("two models are named {}; give each a name of its own with --served-model-name",
+                    name));
+  }
+  return names;
+}
+
 // Loads every model and hands it to the server. The first error stops the loading.
 Status load_models(const ServeOptions& options, server::Server& server) {
-  std::vector<std::string> models = options.models;
-  if (models.empty()) models.emplace_back();
+  const std::vector<std::string> models = models_of(options);
+  TUTTI_ASSIGN_OR_RETURN(const std::vector<std::string> names, served_names(options));
   std::size_t promised_bytes = 0;
   for (std::size_t i = 0; i < models.size(); ++i) {
     TUTTI_ASSIGN_OR_RETURN(auto load, make_load_options(models[i], options.model));
@@ -62,7 +99,7 @@ Status load_models(const ServeOptions& options, server::Server& server) {
     load.promised_bytes = promised_bytes;
     TUTTI_ASSIGN_OR_RETURN(auto model, load_with_progress(load));
     promised_bytes += model->promised_bytes;
-    if (!options.served_model_names.empty()) model->info.name = options.served_model_names[i];
+    model->info.name = names[i];
     const store::MemoryPlan& plan = model->plan;
     log::info(
         "{}: {} {} {}, context {}, {} blocks of {} positions ({:.1f} MiB), loaded in {:.2f} s",
@@ -105,21 +142,27 @@ int serve(const ServeOptions& options) {
   server.stop_on_signals();
 
   // The server answers (503 "loading") while the models are read.
-  std::atomic<bool> failed = false;
+  enum class Loading { kRuns, kDone, kFailed };
+  std::atomic<Loading> loading = Loading::kRuns;
   std::thread loader([&] {
     const Status status = load_models(options, server);
     server.set_loading_done(status.ok(), status.ok() ? "" : status.message());
-    if (status.ok()) {
+    loading = status.ok() ? Loading::kDone : Loading::kFailed;
+    if (!status.ok()) {
+      report(status);
+      server.stop();
+    } else if (!server.is_stopping()) {
       print_welcome(server, server.default_model_name());
-      return;
     }
-    failed = true;
-    report(status);
-    server.stop();
   });
   server.run();
+  if (loading == Loading::kRuns) {
+    // Reading weights cannot be cut short, and nobody waits for them any more.
+    log::info("stopped while the models were loading");
+    std::_Exit(0);
+  }
   loader.join();
-  return failed ? 1 : 0;
+  return loading == Loading::kFailed ? 1 : 0;
 }
 
 }  // namespace tutti::app

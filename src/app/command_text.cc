@@ -68,7 +68,7 @@ Status print_tokens(const TokenizeOptions& options) {
   TUTTI_ASSIGN_OR_RETURN(const std::string text, read_standard_input(kMaxInputBytes));
   const auto ids = tokenizer->encode(
       text, {.add_special_tokens = !options.no_special, .parse_special = !options.plain});
-  print_bytes(json::serialize(json::object{{"ids", json::value_from(ids)}}) + "\n");
+  print_bytes(write_json(json::object{{"ids", json::value_from(ids)}}) + "\n");
   return {};
 }
 

@@ -29,6 +29,7 @@ struct ServeOptions {
   std::vector<std::string> allowed_origins;
   int max_waiting = 512;
   std::string max_body_size = "64MiB";
+  std::string max_body_memory = "256MiB";
   int header_timeout_seconds = 10;
   int body_timeout_seconds = 60;
   int write_timeout_seconds = 60;

@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 #include <boost/json.hpp>
 #include <boost/json/basic_parser_impl.hpp>
+#include <cmath>
+#include <iterator>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace tutti {
@@ -98,6 +101,52 @@ class StrictHandler {
   bool allow_duplicates_;
 };
 
+void append(const json::value& value, std::string& out);
+
+void append_double(double number, std::string& out) {
+  if (!std::isfinite(number)) {
+    out += "null";
+    return;
+  }
+  const std::size_t begin = out.size();
+  fmt::format_to(std::back_inserter(out), "{}", number);
+  // A double stays one for whoever reads it: 1 would come back as an integer.
+  if (out.find_first_of(".e", begin) == std::string::npos) out += ".0";
+}
+
+void append_array(const json::array& array, std::string& out) {
+  out += '[';
+  for (std::size_t i = 0; i < array.size(); ++i) {
+    if (i > 0) out += ',';
+    append(array[i], out);
+  }
+  out += ']';
+}
+
+void append_object(const json::object& object, std::string& out) {
+  out += '{';
+  bool is_first = true;
+  for (const auto& member : object) {
+    if (!std::exchange(is_first, false)) out += ',';
+    out += json::serialize(member.key());
+    out += ':';
+    append(member.value(), out);
+  }
+  out += '}';
+}
+
+void append(const json::value& value, std::string& out) {
+  if (const auto* number = value.if_double()) {
+    append_double(*number, out);
+  } else if (const auto* array = value.if_array()) {
+    append_array(*array, out);
+  } else if (const auto* object = value.if_object()) {
+    append_object(*object, out);
+  } else {
+    out += json::serialize(value);
+  }
+}
+
 }  // namespace
 
 Result<json::value> parse_json(std::string_view text, const JsonLimits& limits) {
@@ -129,6 +178,12 @@ Result<json::value> parse_json(std::string_view text, const JsonLimits& limits) 
         "", fmt::format("invalid JSON at byte {}: {}", std::min(end, text.size()), ec.message()));
   }
   return parser.handler().release();
+}
+
+std::string write_json(const json::value& value) {
+  std::string out;
+  append(value, out);
+  return out;
 }
 
 }  // namespace tutti

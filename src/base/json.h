@@ -3,6 +3,7 @@
 
 #include <boost/json/value.hpp>
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -22,5 +23,9 @@ struct JsonLimits {
 // Errors (kInvalidArgument, kTooLarge): syntax with its byte offset, invalid UTF-8, lone
 // surrogates, depth, size, a duplicate key (named).
 Result<json::value> parse_json(std::string_view text, const JsonLimits& limits = {});
+
+// One line of JSON, members in their order. A double is the shortest text that reads back as it:
+// 1.2 and not 1.2E0; NaN and the infinities, which JSON lacks, become null.
+std::string write_json(const json::value& value);
 
 }  // namespace tutti

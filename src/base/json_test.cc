@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 namespace tutti {
 namespace {
 
@@ -40,6 +42,23 @@ TEST(ParseJson, LargeNumbers) {
   auto big = parse_json("36893488147419103232");
   ASSERT_TRUE(big.ok());
   EXPECT_TRUE(big->is_double());
+}
+
+TEST(WriteJson, WritesNumbersAsPeopleDo) {
+  EXPECT_EQ(write_json(json::array{1.2, 0.1, -0.0, 1.0, 1e300, 5, std::uint64_t{1} << 63}),
+            "[1.2,0.1,-0.0,1.0,1e+300,5,9223372036854775808]");
+  EXPECT_EQ(write_json(json::array{std::nan(""), HUGE_VAL}), "[null,null]");
+}
+
+TEST(WriteJson, ReadsBackAsWhatItWas) {
+  const json::value value = json::object{
+      {"a\"\n\u4f60", json::array{nullptr, true, -1, 0.1 + 0.2, "x\x01/", json::object{}}},
+      {"b", json::array{}},
+      {"c", 1.7976931348623157e308}};
+  const std::string text = write_json(value);
+  auto read = parse_json(text);
+  ASSERT_TRUE(read.ok()) << text;
+  EXPECT_EQ(*read, value);
 }
 
 }  // namespace

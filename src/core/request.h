@@ -66,11 +66,14 @@ struct Request {
   int n = 1;
   // `max_tokens` is kUnlimitedTokens when the answer may go on to the end of the context.
   SamplingParams sampling;
-  // Which fields of `sampling` the client set: what it did not set comes from the model's
-  // generation_config.json, where the dialect says so.
+  // Which fields the client set: what it did not set comes from the model's
+  // generation_config.json or its Ollama parameters, where the dialect says so.
   struct Given {
-    bool temperature = false, top_k = false, top_p = false, min_p = false, repeat_penalty = false,
-         max_tokens = false, seed = false;
+    bool temperature = false, top_k = false, top_p = false, min_p = false, typical_p = false,
+         repeat_penalty = false, repeat_last_n = false, frequency_penalty = false,
+         presence_penalty = false, max_tokens = false, seed = false,
+         stop = false,        // the stop strings
+        keep_tokens = false;  // truncate_keep_tokens
   } given;
   std::vector<std::string> stop;  // stop strings
   bool include_stop_str_in_output = false;

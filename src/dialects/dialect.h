@@ -38,6 +38,9 @@ struct OutputDelta {
   std::optional<std::variant<std::string, TokenId>>
       stop_reason;     // stop string or token that ended it
   int num_tokens = 0;  // new tokens behind this delta, whether or not `tokens` lists them
+  // The token that ended the choice: one of the answer's token ids, but of no text and without a
+  // log-probability.
+  std::optional<TokenId> end_token;
 };
 
 // Facts that come with the end of a request.

@@ -38,7 +38,7 @@ std::string describe_value(const json::value& value) {
     case json::kind::double_:
       return fmt::format("{}", value.get_double());
     case json::kind::string:
-      return "the string " + shortened(json::serialize(value));
+      return "the string " + shortened(write_json(value));
     case json::kind::array:
       return value.get_array().empty() ? "an empty list" : "a list";
     case json::kind::object:

@@ -49,7 +49,8 @@ std::string render_version();
 // {"error": message}
 HttpError render_error(const Status& status);
 
-// "name" -> "name:latest"; drops a leading "registry.ollama.ai/library/".
+// "name" -> "name:latest"; drops a leading "registry.ollama.ai/" and then a leading "library/",
+// which are the defaults of a name's first two parts.
 std::string canonical_name(std::string_view name);
 
 }  // namespace tutti::dialects::ollama

@@ -51,8 +51,14 @@ Status read_options(const FieldInput& input, Draft& draft) {
   given.top_k = has_field(*object, "top_k");
   given.top_p = has_field(*object, "top_p");
   given.min_p = has_field(*object, "min_p");
+  given.typical_p = has_field(*object, "typical_p");
   given.repeat_penalty = has_field(*object, "repeat_penalty");
+  given.repeat_last_n = has_field(*object, "repeat_last_n");
+  given.frequency_penalty = has_field(*object, "frequency_penalty");
+  given.presence_penalty = has_field(*object, "presence_penalty");
   given.max_tokens = has_field(*object, "num_predict");
+  given.stop = has_field(*object, "stop");
+  given.keep_tokens = has_field(*object, "num_keep");
   for (const std::string& path : unknown) {
     draft.warnings.push_back(fmt::format("`{}` is unknown and was ignored", path));
   }

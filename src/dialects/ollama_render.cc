@@ -14,7 +14,7 @@ std::int64_t nanoseconds(Duration duration) {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
 }
 
-std::string line(const json::object& object) { return json::serialize(object) + "\n"; }
+std::string line(const json::object& object) { return write_json(object) + "\n"; }
 
 class Renderer final : public ResponseRenderer {
  public:
@@ -52,7 +52,7 @@ class Renderer final : public ResponseRenderer {
     }
     json::object out = final_json(text, completion);
     if (options_.logprobs) out["logprobs"] = logprobs_json(tokens);
-    return json::serialize(out);
+    return write_json(out);
   }
 
   const char* stream_content_type() const override { return "application/x-ndjson"; }

@@ -63,7 +63,7 @@ HttpError render_error(const Status& status) {
       row->message != nullptr ? std::string(row->message) : well_formed_utf8(status.message());
   HttpError error;
   error.status = row->http_status;
-  error.body = json::serialize(body);
+  error.body = write_json(body);
   return error;
 }
 
@@ -75,7 +75,7 @@ std::string render_tags(const std::vector<ModelCard>& models) {
     model["capabilities"] = strings_json(card.capabilities);
     list.push_back(std::move(model));
   }
-  return json::serialize(json::object{{"models", std::move(list)}});
+  return write_json(json::object{{"models", std::move(list)}});
 }
 
 std::string render_ps(const std::vector<RunningModel>& models) {
@@ -88,7 +88,7 @@ std::string render_ps(const std::vector<RunningModel>& models) {
     model["context_length"] = running.card.context_length;
     list.push_back(std::move(model));
   }
-  return json::serialize(json::object{{"models", std::move(list)}});
+  return write_json(json::object{{"models", std::move(list)}});
 }
 
 std::string render_show(const ModelDetails& details, bool verbose) {
@@ -102,14 +102,15 @@ std::string render_show(const ModelDetails& details, bool verbose) {
                    {"capabilities", strings_json(details.card.capabilities)},
                    {"modified_at", details.card.modified_at}};
   if (verbose) out["tensors"] = details.tensors;
-  return json::serialize(out);
+  return write_json(out);
 }
 
-std::string render_version() { return json::serialize(json::object{{"version", TUTTI_VERSION}}); }
+std::string render_version() { return write_json(json::object{{"version", TUTTI_VERSION}}); }
 
 std::string canonical_name(std::string_view name) {
-  constexpr std::string_view kDefaultPrefix = "registry.ollama.ai/library/";
-  if (name.starts_with(kDefaultPrefix)) name.remove_prefix(kDefaultPrefix.size());
+  for (const std::string_view prefix : {"registry.ollama.ai/", "library/"}) {
+    if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
+  }
   if (name.empty()) return {};
   // A colon before the last slash belongs to a host's port.
   const std::size_t slash = name.rfind('/');

@@ -255,6 +255,9 @@ TEST(OllamaNames, AreCompletedByTheirTag) {
   EXPECT_EQ(canonical_name("demo"), "demo:latest");
   EXPECT_EQ(canonical_name("demo:1b"), "demo:1b");
   EXPECT_EQ(canonical_name("registry.ollama.ai/library/demo"), "demo:latest");
+  EXPECT_EQ(canonical_name("library/demo:1b"), "demo:1b");
+  EXPECT_EQ(canonical_name("registry.ollama.ai/me/demo"), "me/demo:latest");
+  EXPECT_EQ(canonical_name("localhost:5000/library/demo"), "localhost:5000/library/demo:latest");
   EXPECT_EQ(canonical_name("localhost:5000/me/demo"), "localhost:5000/me/demo:latest");
   EXPECT_EQ(canonical_name("localhost:5000/me/demo:x"), "localhost:5000/me/demo:x");
   EXPECT_EQ(canonical_name(""), "");

@@ -220,7 +220,7 @@ Table common_rows() {
           "keeps the prompt's last so many tokens; -1: as many as the context holds"),
       boolean_field<Draft>(
           "return_token_ids", [](Draft& d) -> bool& { return d.request.return_token_ids; },
-          "adds `prompt_token_ids` and `token_ids`"),
+          "adds `prompt_token_ids` and `token_ids`, the token that ended the answer included"),
       {{"request_id", Support::kHonoured, "1 to 128 printable ASCII characters",
         "becomes the response's id"},
        read_request_id},

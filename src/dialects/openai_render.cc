@@ -16,7 +16,7 @@ constexpr const char* kDone = "data: [DONE]\n\n";
 constexpr const char* kFingerprint = "tutti-" TUTTI_VERSION;
 
 std::string event(const json::object& object) {
-  return fmt::format("data: {}\n\n", json::serialize(object));
+  return fmt::format("data: {}\n\n", write_json(object));
 }
 
 json::value finish_reason_json(const std::optional<FinishReason>& reason) {
@@ -47,6 +47,7 @@ json::array ids_json(const std::vector<TokenId>& ids) {
 struct WholeChoice {
   std::string text;
   std::vector<OutputToken> tokens;
+  std::optional<TokenId> end_token;
   json::value finish_reason;
   json::value stop_reason;
 };
@@ -79,6 +80,7 @@ class Renderer final : public ResponseRenderer {
     if (delta.finish_reason) {
       json::object choice = streamed_choice(delta.choice, "", {});
       if (is_chat()) choice["delta"] = json::object();
+      if (options_.return_token_ids) choice["token_ids"] = token_ids_json({}, delta.end_token);
       choice["finish_reason"] = finish_reason_json(delta.finish_reason);
       choice["stop_reason"] = stop_reason_json(delta);
       out += event(chunk(std::move(choice)));
@@ -110,6 +112,7 @@ class Renderer final : public ResponseRenderer {
       WholeChoice& choice = choices[static_cast<std::size_t>(delta.choice)];
       choice.text += delta.text;
       choice.tokens.insert(choice.tokens.end(), delta.tokens.begin(), delta.tokens.end());
+      if (delta.end_token) choice.end_token = delta.end_token;
       if (!delta.finish_reason) continue;
       choice.finish_reason = finish_reason_json(delta.finish_reason);
       choice.stop_reason = stop_reason_json(delta);
@@ -124,7 +127,7 @@ class Renderer final : public ResponseRenderer {
     if (is_chat() && options_.return_token_ids && !head.prompt_token_ids.empty()) {
       out["prompt_token_ids"] = ids_json(head.prompt_token_ids[0]);
     }
-    return json::serialize(out);
+    return write_json(out);
   }
 
   const char* stream_content_type() const override { return "text/event-stream"; }
@@ -203,7 +206,7 @@ class Renderer final : public ResponseRenderer {
       choice["text"] = text;
     }
     choice["logprobs"] = tokens.empty() ? json::value(nullptr) : logprobs_json(index, tokens);
-    if (options_.return_token_ids) choice["token_ids"] = token_ids_json(tokens);
+    if (options_.return_token_ids) choice["token_ids"] = token_ids_json(tokens, {});
     return choice;
   }
 
@@ -222,7 +225,7 @@ class Renderer final : public ResponseRenderer {
     choice["finish_reason"] = std::move(whole.finish_reason);
     choice["stop_reason"] = std::move(whole.stop_reason);
     if (options_.return_token_ids) {
-      choice["token_ids"] = token_ids_json(whole.tokens);
+      choice["token_ids"] = token_ids_json(whole.tokens, whole.end_token);
       const std::vector<TokenId>* ids = prompt_ids(index);
       if (!is_chat() && ids != nullptr) choice["prompt_token_ids"] = ids_json(*ids);
     }
@@ -237,9 +240,12 @@ class Renderer final : public ResponseRenderer {
     return json::object{{"content", std::move(content)}, {"refusal", nullptr}};
   }
 
-  static json::array token_ids_json(const std::vector<OutputToken>& tokens) {
+  // As many as usage counts, so the token that ended the choice is one of them, as with vLLM.
+  static json::array token_ids_json(const std::vector<OutputToken>& tokens,
+                                    const std::optional<TokenId>& end_token) {
     json::array ids;
     for (const OutputToken& token : tokens) ids.emplace_back(token.token.id);
+    if (end_token) ids.emplace_back(*end_token);
     return ids;
   }
 

@@ -31,6 +31,13 @@ OutputToken sample_token(TokenId id, const std::string& text, float logprob) {
   return token;
 }
 
+OutputDelta sample_end(int choice, FinishReason reason) {
+  OutputDelta delta;
+  delta.choice = choice;
+  delta.finish_reason = reason;
+  return delta;
+}
+
 OutputDelta sample_delta(int choice, const std::string& text) {
   OutputDelta delta;
   delta.choice = choice;
@@ -164,6 +171,10 @@ TEST(OpenAiChatStream, LogprobsAndIds) {
             parse(R"({"content":[{"token":"é","logprob":-0.5,"bytes":[195,169],"top_logprobs":)"
                   R"([{"token":"é","logprob":-0.5,"bytes":[195,169]},)"
                   R"({"token":"!","logprob":-2e0,"bytes":[33]}]}],"refusal":null})"));
+  OutputDelta end = sample_end(0, FinishReason::kStop);
+  end.end_token = 2;
+  EXPECT_EQ(events_of(renderer->delta(end)).at(0).at("choices").at(0).at("token_ids"),
+            parse("[2]"));
 }
 
 TEST(OpenAiChatStream, ATokenWithoutTextYetIsShown) {
@@ -276,11 +287,13 @@ TEST(OpenAiCompletion, IdsOfEachChoice) {
   options.return_token_ids = true;
   OutputDelta delta = sample_delta(0, "a");
   delta.tokens = {sample_token(5, "a", 0)};
+  OutputDelta end = sample_end(0, FinishReason::kStop);
+  end.end_token = 2;
   const json::value choice =
-      parse(make_renderer(options)->whole(sample_head(), {delta}, sample_completion()))
+      parse(make_renderer(options)->whole(sample_head(), {delta, end}, sample_completion()))
           .at("choices")
           .at(0);
-  EXPECT_EQ(choice.at("token_ids"), parse("[5]"));
+  EXPECT_EQ(choice.at("token_ids"), parse("[5,2]"));
   EXPECT_EQ(choice.at("prompt_token_ids"), parse("[3,4]"));
   EXPECT_EQ(choice.at("logprobs"), nullptr) << "ids alone are no logprobs";
 }

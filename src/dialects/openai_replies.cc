@@ -56,15 +56,15 @@ HttpError render_error(const Status& status) {
   error["param"] =
       status.field().empty() ? json::value(nullptr) : json::value(well_formed_utf8(status.field()));
   error["code"] = row.code == nullptr ? json::value(nullptr) : json::value(row.code);
-  return {row.http_status, json::serialize(json::object{{"error", std::move(error)}})};
+  return {row.http_status, write_json(json::object{{"error", std::move(error)}})};
 }
 
 std::string render_model_list(const std::vector<ModelCard>& models) {
   json::array data;
   for (const ModelCard& model : models) data.push_back(model_json(model));
-  return json::serialize(json::object{{"object", "list"}, {"data", std::move(data)}});
+  return write_json(json::object{{"object", "list"}, {"data", std::move(data)}});
 }
 
-std::string render_model(const ModelCard& model) { return json::serialize(model_json(model)); }
+std::string render_model(const ModelCard& model) { return write_json(model_json(model)); }
 
 }  // namespace tutti::dialects::openai

@@ -29,8 +29,13 @@ void finish_given(const json::object& body, Draft& draft) {
   request.given.top_k = has_field(body, "top_k");
   request.given.top_p = has_field(body, "top_p");
   request.given.min_p = has_field(body, "min_p");
+  request.given.stop = has_field(body, "stop");
+  request.given.typical_p = has_field(body, "typical_p");
   request.given.repeat_penalty =
       has_field(body, "repetition_penalty") || has_field(body, "repeat_penalty");
+  request.given.repeat_last_n = has_field(body, "repeat_last_n");
+  request.given.frequency_penalty = has_field(body, "frequency_penalty");
+  request.given.presence_penalty = has_field(body, "presence_penalty");
   request.given.seed = draft.seed != -1;
   if (request.given.seed) request.sampling.seed = static_cast<std::uint64_t>(draft.seed);
   if (request.sampling.temperature < kMinTemperature) request.sampling.temperature = 0;

@@ -86,7 +86,7 @@ class Reader {
 
   void warn(std::string_view key, const json::value& value, std::string_view wanted) {
     config_.warnings.push_back(fmt::format("{}: {} is {}, must be {}; ignored", file_name_, key,
-                                           display(json::serialize(value)), wanted));
+                                           display(write_json(value)), wanted));
   }
 
   void read_float(const FloatField& field) {

@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <boost/json/serialize.hpp>
-
+#include "base/json.h"
 #include "dialects/ollama.h"
 #include "dialects/openai.h"
 #include "server/cards.h"
@@ -123,8 +122,8 @@ HttpResponse answer(const Route& route, const HttpRequest& request, const ApiSta
 
 HttpResponse ready_response(const Status& status) {
   if (status.ok()) return json_response(R"({"status":"ready"})");
-  HttpResponse response = json_response(boost::json::serialize(
-      boost::json::object{{"status", "not ready"}, {"reason", status.message()}}));
+  HttpResponse response = json_response(
+      write_json(boost::json::object{{"status", "not ready"}, {"reason", status.message()}}));
   response.status = 503;
   response.headers.emplace_back("Retry-After", "1");
   return response;

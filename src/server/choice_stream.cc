@@ -48,12 +48,14 @@ dialects::OutputDelta ChoiceStream::push(const TokenEvent& event) {
   return delta;
 }
 
-dialects::OutputDelta ChoiceStream::finish(FinishReason reason, TokenId stop_token) {
+dialects::OutputDelta ChoiceStream::finish(FinishReason reason, TokenId end_token,
+                                           bool is_stop_reason) {
   TUTTI_CHECK(!finished_) << "choice " << options_.choice << " ends twice";
   dialects::OutputDelta delta;
   delta.choice = options_.choice;
   append_text(detokenizer_.finish(), delta);
   if (!finished_) {
+    if (end_token >= 0) delta.end_token = end_token;
     delta.text += stops_.finish();
     finished_ = true;
     if (stops_.stopped_by()) {
@@ -63,7 +65,7 @@ dialects::OutputDelta ChoiceStream::finish(FinishReason reason, TokenId stop_tok
   }
   if (!delta.finish_reason) {
     delta.finish_reason = reason;
-    if (stop_token >= 0) delta.stop_reason = stop_token;
+    if (is_stop_reason) delta.stop_reason = end_token;
   }
   return delta;
 }

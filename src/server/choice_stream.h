@@ -33,8 +33,9 @@ class ChoiceStream {
   // The output of one more token; ended by kStop when a stop string was found, and then the
   // sequence has to be cancelled. May be empty: has_output() says whether it is worth sending.
   dialects::OutputDelta push(const TokenEvent& event);
-  // The engine ended the sequence. Must not be called once finished().
-  dialects::OutputDelta finish(FinishReason reason, TokenId stop_token);
+  // The engine ended the sequence. Must not be called once finished(). `end_token`: the one that
+  // ended it, or -1; the client is told it as the stop reason when it had asked for that one.
+  dialects::OutputDelta finish(FinishReason reason, TokenId end_token, bool is_stop_reason);
 
   bool finished() const { return finished_; }
   int num_tokens() const { return num_tokens_; }

@@ -29,6 +29,12 @@ HttpLimits limits_of(const ServerOptions& options) {
           options.max_body_chunks};
 }
 
+HttpResponse no_memory_response(const std::string& path) {
+  return render_error(find_route({.path = path}).dialect,
+                      {ErrorKind::kUnavailable,
+                       "too many request bodies are being read at once, please try again"});
+}
+
 HttpResponse timeout_response() {
   return {408, "text/plain; charset=utf-8", "the request did not arrive in time\n", {}};
 }
@@ -39,6 +45,7 @@ Connection::Connection(tcp::socket socket, ConnectionContext& context)
     : socket_(std::move(socket)),
       context_(context),
       reader_(limits_of(context.options)),
+      body_memory_(context.body_memory),
       deadline_(context.io),
       signal_(std::make_shared<Signal>(context.io)) {
   context_.connections.insert(this);
@@ -107,8 +114,9 @@ asio::awaitable<void> Connection::run() {
 }
 
 asio::awaitable<bool> Connection::read_request(HttpRequest& request) {
-  bool begun = false;
+  bool begun = false, has_header = false;
   is_idle_ = !reader_.has_begun();
+  body_memory_.release();
   if (is_idle_) reader_.shrink();
   arm(context_.options.idle_timeout);
   while (true) {
@@ -127,12 +135,21 @@ asio::awaitable<bool> Connection::read_request(HttpRequest& request) {
         co_return co_await refuse(reader_.error());
       case ReadProgress::kHeaderDone:
         arm(context_.options.body_timeout);
+        if (!body_memory_.grow_to(reader_.body_size())) {
+          disarm();
+          co_return co_await refuse(no_memory_response(reader_.path()));
+        }
+        has_header = true;
         if (reader_.expects_continue() && reader_.num_buffered() == 0) {
           const bool written = co_await write("HTTP/1.1 100 Continue\r\n\r\n");
           if (!written) co_return false;
         }
         break;
       case ReadProgress::kNeedsMore:
+        if (has_header && !body_memory_.grow_to(reader_.body_size())) {
+          disarm();
+          co_return co_await refuse(no_memory_response(reader_.path()));
+        }
         if (!co_await read_some(begun)) co_return false;
         break;
     }
@@ -177,7 +194,7 @@ bool Connection::keeps_alive(const HttpRequest& request) const {
   return request.keep_alive && !context_.draining && !ended_;
 }
 
-asio::awaitable<bool> Connection::respond(const HttpRequest& request) {
+asio::awaitable<bool> Connection::respond(HttpRequest& request) {
   const Route route = find_route(request);
   if (!context_.guard.allows_host(request.host)) {
     HttpResponse response = render_error(

@@ -21,6 +21,7 @@
 #include "server/api.h"
 #include "server/generation_call.h"
 #include "server/host_guard.h"
+#include "server/memory_budget.h"
 #include "server/readiness.h"
 #include "server/request_reader.h"
 #include "server/server.h"
@@ -39,6 +40,7 @@ struct ConnectionContext {
   HostGuard guard;
   std::shared_ptr<WakeQueue> wakes;
   Readiness readiness;
+  MemoryBudget body_memory;
   std::unordered_set<Connection*> connections;
   bool draining = false;                    // answers end their connections
   bool ending = false;                      // what still generates ends with an error
@@ -69,12 +71,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Awaitable<bool> read_request(HttpRequest& request);
   Awaitable<bool> read_some(bool& begun);
   Awaitable<bool> refuse(const HttpResponse& error);
-  Awaitable<bool> respond(const HttpRequest& request);
+  Awaitable<bool> respond(HttpRequest& request);
   Awaitable<bool> send(const HttpRequest& request, HttpResponse response);
 
-  Awaitable<bool> generate(const Route& route, const HttpRequest& request);
-  Awaitable<std::shared_ptr<Result<GenerationCall>>> prepare(Endpoint endpoint,
-                                                             const std::string& body);
+  Awaitable<bool> generate(const Route& route, HttpRequest& request);
+  Awaitable<std::shared_ptr<Result<GenerationCall>>> prepare(Endpoint endpoint, std::string body);
   Awaitable<bool> run_generation(const Route& route, const HttpRequest& request,
                                  GenerationCall& call);
   Awaitable<bool> send_whole(const Route& route, const HttpRequest& request, GenerationCall& call,
@@ -100,6 +101,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::asio::ip::tcp::socket socket_;
   ConnectionContext& context_;
   RequestReader reader_;
+  MemoryShare body_memory_;
   boost::asio::steady_timer deadline_;
   std::shared_ptr<Signal> signal_;  // output has come, work is done, or the client is gone
   bool timed_out_ = false;

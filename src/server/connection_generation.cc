@@ -31,8 +31,14 @@ bool needs_worker(Endpoint endpoint, const std::string& body) {
 }
 
 struct PrepareJob {
+  PrepareJob(Endpoint the_endpoint, std::string the_body, MemoryShare the_body_memory)
+      : endpoint(the_endpoint),
+        body(std::move(the_body)),
+        body_memory(std::move(the_body_memory)) {}
+
   Endpoint endpoint;
   std::string body;
+  MemoryShare body_memory;
   std::shared_ptr<Result<GenerationCall>> result;
   std::atomic<bool> done{false};
 };
@@ -99,9 +105,9 @@ asio::awaitable<void> Connection::watch() {
   signal_->notify();
 }
 
-asio::awaitable<bool> Connection::generate(const Route& route, const HttpRequest& request) {
+asio::awaitable<bool> Connection::generate(const Route& route, HttpRequest& request) {
   start_watching();
-  const auto call = co_await prepare(route.endpoint, request.body);
+  const auto call = co_await prepare(route.endpoint, std::move(request.body));
   bool keeps = false;
   if (disconnected_) {
     // Nobody is there to answer.
@@ -117,18 +123,20 @@ asio::awaitable<bool> Connection::generate(const Route& route, const HttpRequest
   co_return keeps && !disconnected_;
 }
 
-asio::awaitable<std::shared_ptr<Result<GenerationCall>>> Connection::prepare(
-    Endpoint endpoint, const std::string& body) {
+asio::awaitable<std::shared_ptr<Result<GenerationCall>>> Connection::prepare(Endpoint endpoint,
+                                                                             std::string body) {
   constexpr int max_sequences = dialects::openai::kMaxTotalChoices;
   const ModelRegistry& registry = context_.state.registry;
   if (!needs_worker(endpoint, body)) {
+    body_memory_.release();
     co_return prepare_shared(endpoint, body, registry, max_sequences);
   }
-  auto job = std::make_shared<PrepareJob>();
-  job->endpoint = endpoint;
-  job->body = body;
+  // The body may outlive this connection, and so does its share of the memory.
+  auto job = std::make_shared<PrepareJob>(endpoint, std::move(body), std::move(body_memory_));
   asio::post(context_.workers, [job, &registry, wakes = context_.wakes, signal = signal_] {
     job->result = prepare_shared(job->endpoint, job->body, registry, max_sequences);
+    job->body = {};
+    job->body_memory.release();
     job->done = true;
     wakes->push(signal);
   });

@@ -154,7 +154,7 @@ void Generation::on_finished(Choice& choice, const FinishedEvent& event,
     const auto& stops = prepared_.sampling.stop_token_ids;
     const bool was_asked_for =
         std::find(stops.begin(), stops.end(), event.stop_token) != stops.end();
-    deltas.push_back(choice.stream.finish(event.reason, was_asked_for ? event.stop_token : -1));
+    deltas.push_back(choice.stream.finish(event.reason, event.stop_token, was_asked_for));
   }
   if (metrics_) {
     auto& counter =

@@ -185,6 +185,15 @@ TEST_F(GenerationTest, StopTokensOfTheClientAreTold) {
   engine_.finish(0, FinishReason::kStop, 33);
   drain(*generation);
   EXPECT_EQ(std::get<TokenId>(*all_.back().stop_reason), 33);
+  EXPECT_EQ(all_.back().end_token, 33);
+}
+
+TEST_F(GenerationTest, TheModelsOwnEndTokenIsCountedButNoStopReason) {
+  auto generation = start(text_request("Once"));
+  engine_.finish(0, FinishReason::kStop, 2);
+  drain(*generation);
+  EXPECT_EQ(all_.back().end_token, 2);
+  EXPECT_FALSE(all_.back().stop_reason.has_value());
 }
 
 TEST_F(GenerationTest, TokensComeWithLogprobsWhenAskedFor) {

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "dialects/ollama.h"
 #include "dialects/ollama_fields.h"
 #include "server/sampling_defaults.h"
 #include "tests/support/fake_engine.h"
@@ -123,15 +124,48 @@ TEST_F(PrepareTest, TheStoresParametersFillWhatTheClientLeftOut) {
   EXPECT_EQ(filled->request.truncate_keep_tokens, 9);
   EXPECT_EQ(filled->request.stop, std::vector<std::string>{"</s>"});
 
-  request = text("a");
-  request.sampling = dialects::ollama::default_sampling();
-  request.sampling.repeat_last_n = 7;
-  request.sampling.presence_penalty = -1;
-  const auto given = run(std::move(request), DefaultsFrom::kOllama);
-  EXPECT_EQ(given->sampling.repeat_last_n, 7);
-  EXPECT_EQ(given->sampling.presence_penalty, -1);
-
   EXPECT_EQ(unused_parameters(test_.model->ollama_parameters), std::vector<std::string>{"num_ctx"});
+}
+
+// Also where what it wrote is the dialect's own default.
+TEST_F(PrepareTest, TheStoresParametersLoseToWhatTheClientWrote) {
+  test_.model->ollama_parameters = {
+      {"temperature", 0.1}, {"top_k", 5},    {"top_p", 0.5},          {"min_p", 0.3},
+      {"typical_p", 0.5},   {"seed", 9},     {"repeat_penalty", 1.5}, {"repeat_last_n", 32},
+      {"num_predict", 3},   {"num_keep", 9}, {"presence_penalty", 1}, {"frequency_penalty", 1},
+      {"stop", "a"}};
+  const auto parsed = [](const std::string& options) {
+    auto request =
+        dialects::ollama::parse_generate(R"({"prompt":"a","options":)" + options + "}", nullptr);
+    EXPECT_TRUE(request.ok()) << request.status().message();
+    return std::move(request->request);
+  };
+  const auto given =
+      run(parsed(R"({"temperature":0.8,"top_k":40,"top_p":0.9,"min_p":0,"typical_p":1,"seed":1,)"
+                 R"("repeat_penalty":1,"repeat_last_n":64,"num_predict":20,"num_keep":4,)"
+                 R"("presence_penalty":0,"frequency_penalty":0,"stop":[]})"),
+          DefaultsFrom::kOllama);
+  ASSERT_TRUE(given.ok()) << given.status().message();
+  SamplingParams expected = dialects::ollama::default_sampling();
+  const SamplingParams& sampling = given->sampling;
+  EXPECT_EQ(sampling.temperature, expected.temperature);
+  EXPECT_EQ(sampling.top_k, expected.top_k);
+  EXPECT_EQ(sampling.top_p, expected.top_p);
+  EXPECT_EQ(sampling.min_p, expected.min_p);
+  EXPECT_EQ(sampling.typical_p, expected.typical_p);
+  EXPECT_EQ(sampling.seed, 1u);
+  EXPECT_EQ(sampling.repeat_penalty, expected.repeat_penalty);
+  EXPECT_EQ(sampling.repeat_last_n, expected.repeat_last_n);
+  EXPECT_EQ(sampling.presence_penalty, 0);
+  EXPECT_EQ(sampling.frequency_penalty, 0);
+  EXPECT_EQ(given->request.truncate_keep_tokens, 4);
+  EXPECT_TRUE(given->request.stop.empty());
+  EXPECT_EQ(given->prompts[0].max_tokens, 20);
+
+  const auto filled = run(parsed("{}"), DefaultsFrom::kOllama);
+  EXPECT_EQ(filled->sampling.temperature, 0.1);
+  EXPECT_EQ(filled->sampling.frequency_penalty, 1);
+  EXPECT_EQ(filled->prompts[0].max_tokens, 3);
 }
 
 TEST_F(PrepareTest, SeedsAreRandomUnlessGiven) {

@@ -252,6 +252,16 @@ bool RequestReader::expects_continue() const {
 
 std::size_t RequestReader::num_buffered() const { return impl_->buffer.size(); }
 
+std::size_t RequestReader::body_size() const {
+  const std::size_t received = impl_->parser->get().body().size();
+  return std::max(received, static_cast<std::size_t>(impl_->parser->content_length().value_or(0)));
+}
+
+std::string RequestReader::path() const {
+  std::string path;
+  return decode_target(std::string(impl_->parser->get().target()), path) ? path : std::string();
+}
+
 void RequestReader::shrink() { impl_->buffer.shrink_to_fit(); }
 
 }  // namespace tutti::server

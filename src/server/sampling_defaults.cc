@@ -4,8 +4,6 @@
 #include <optional>
 #include <type_traits>
 
-#include "dialects/ollama_fields.h"
-
 namespace tutti::server {
 namespace {
 
@@ -30,16 +28,6 @@ void apply_generation_config(const formats::GenerationConfig& config, Request& r
 
 using Given = Request::Given;
 
-template <bool Given::*Flag>
-bool is_given(const Request& request, const Request&) {
-  return request.given.*Flag;
-}
-
-template <auto Field>
-bool is_changed(const Request& request, const Request& blank) {
-  return request.sampling.*Field != blank.sampling.*Field;
-}
-
 template <auto Field>
 void set(double number, Request& request) {
   using Type = std::remove_reference_t<decltype(request.sampling.*Field)>;
@@ -57,36 +45,29 @@ void set_probability(double number, Request& request) {
 struct Parameter {
   std::string_view name;
   double low, high;
-  bool (*is_set)(const Request& request, const Request& blank);  // by the client
+  bool Given::*given;  // by the client
   void (*set)(double number, Request& request);
 };
 
 constexpr double kMaxCount = 1e9;
 
 constexpr Parameter kParameters[] = {
-    {"temperature", 0, 100, is_given<&Given::temperature>, set<&SamplingParams::temperature>},
-    {"top_k", -1, kMaxCount, is_given<&Given::top_k>, set<&SamplingParams::top_k>},
-    {"top_p", 0, 1, is_given<&Given::top_p>, set_probability<&SamplingParams::top_p>},
-    {"min_p", 0, 1, is_given<&Given::min_p>, set<&SamplingParams::min_p>},
-    {"typical_p", 0, 1, is_changed<&SamplingParams::typical_p>,
-     set_probability<&SamplingParams::typical_p>},
-    {"repeat_penalty", 1e-9, 100, is_given<&Given::repeat_penalty>,
-     set<&SamplingParams::repeat_penalty>},
-    {"repeat_last_n", -1, kMaxCount, is_changed<&SamplingParams::repeat_last_n>,
-     set<&SamplingParams::repeat_last_n>},
-    {"presence_penalty", -2, 2, is_changed<&SamplingParams::presence_penalty>,
-     set<&SamplingParams::presence_penalty>},
-    {"frequency_penalty", -2, 2, is_changed<&SamplingParams::frequency_penalty>,
+    {"temperature", 0, 100, &Given::temperature, set<&SamplingParams::temperature>},
+    {"top_k", -1, kMaxCount, &Given::top_k, set<&SamplingParams::top_k>},
+    {"top_p", 0, 1, &Given::top_p, set_probability<&SamplingParams::top_p>},
+    {"min_p", 0, 1, &Given::min_p, set<&SamplingParams::min_p>},
+    {"typical_p", 0, 1, &Given::typical_p, set_probability<&SamplingParams::typical_p>},
+    {"repeat_penalty", 1e-9, 100, &Given::repeat_penalty, set<&SamplingParams::repeat_penalty>},
+    {"repeat_last_n", -1, kMaxCount, &Given::repeat_last_n, set<&SamplingParams::repeat_last_n>},
+    {"presence_penalty", -2, 2, &Given::presence_penalty, set<&SamplingParams::presence_penalty>},
+    {"frequency_penalty", -2, 2, &Given::frequency_penalty,
      set<&SamplingParams::frequency_penalty>},
-    {"num_predict", 1, kMaxCount, is_given<&Given::max_tokens>, set<&SamplingParams::max_tokens>},
-    {"num_keep", -1, kMaxCount,
-     [](const Request& request, const Request& blank) {
-       return request.truncate_keep_tokens != blank.truncate_keep_tokens;
-     },
+    {"num_predict", 1, kMaxCount, &Given::max_tokens, set<&SamplingParams::max_tokens>},
+    {"num_keep", -1, kMaxCount, &Given::keep_tokens,
      [](double number, Request& request) {
        request.truncate_keep_tokens = static_cast<int>(number);
      }},
-    {"seed", 0, 9e15, is_given<&Given::seed>,
+    {"seed", 0, 9e15, &Given::seed,
      [](double number, Request& request) {
        request.sampling.seed = static_cast<std::uint64_t>(number);
        request.given.seed = true;
@@ -103,25 +84,13 @@ std::optional<double> number_in(const json::object& object, const Parameter& par
   return number;
 }
 
-// What a dialect's request has in the fields that the client left out.
-Request blank_request(DefaultsFrom from) {
-  constexpr int kOllamaNumKeep = 4;
-  Request blank;
-  if (from == DefaultsFrom::kOllama) {
-    blank.sampling = dialects::ollama::default_sampling();
-    blank.truncate_keep_tokens = kOllamaNumKeep;
-  }
-  return blank;
-}
-
-void apply_ollama_parameters(const json::object& parameters, const Request& blank,
-                             Request& request) {
+void apply_ollama_parameters(const json::object& parameters, Request& request) {
   for (const Parameter& parameter : kParameters) {
     const auto number = number_in(parameters, parameter);
-    if (number && !parameter.is_set(request, blank)) parameter.set(*number, request);
+    if (number && !(request.given.*parameter.given)) parameter.set(*number, request);
   }
   const json::value* stop = parameters.if_contains(kStop);
-  if (!request.stop.empty() || !stop) return;
+  if (request.given.stop || !stop) return;
   if (stop->is_string()) request.stop.push_back(json::value_to<std::string>(*stop));
   if (!stop->is_array()) return;
   for (const json::value& text : stop->get_array()) {
@@ -135,7 +104,7 @@ void apply_defaults(DefaultsFrom from, const store::LoadedModel& model, Request&
   if (from == DefaultsFrom::kGenerationConfig) {
     apply_generation_config(model.generation_config, request);
   }
-  apply_ollama_parameters(model.ollama_parameters, blank_request(from), request);
+  apply_ollama_parameters(model.ollama_parameters, request);
 }
 
 std::vector<std::string> unused_parameters(const boost::json::object& parameters) {

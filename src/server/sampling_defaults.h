@@ -13,9 +13,7 @@ namespace tutti::server {
 
 // Fills the fields that the client did not set: with kGenerationConfig temperature, top_k, top_p,
 // min_p, repeat_penalty and max_tokens from generation_config.json (as vLLM does); with both the
-// parameters of an Ollama manifest, stop strings included. Values out of range are passed over. Of
-// typical_p, repeat_last_n, the presence and frequency penalties and num_keep a request does not
-// tell whether they were set: those that have the dialect's default count as left out.
+// parameters of an Ollama manifest, stop strings included. Values out of range are passed over.
 void apply_defaults(DefaultsFrom from, const store::LoadedModel& model, Request& request);
 
 // Keys of an Ollama manifest's parameters that nothing here reads: num_ctx and other settings of

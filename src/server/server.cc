@@ -80,6 +80,7 @@ struct Server::Impl {
                 HostGuard(options.host, options.allowed_hosts, options.allowed_origins),
                 wakes,
                 Readiness(io, state.registry, wakes),
+                MemoryBudget(options.max_body_memory),
                 {},
                 false,
                 false,
@@ -123,6 +124,7 @@ struct Server::Impl {
     if (context.ending) return abort_all();
     if (context.draining) return end_all();
     context.draining = true;
+    is_stopping = true;
     error_code ignored;
     acceptor.close(ignored);
     for (Connection* connection : connections()) connection->close_if_idle();
@@ -175,6 +177,7 @@ struct Server::Impl {
   std::shared_ptr<WakeQueue> wakes;
   ConnectionContext context;
   tcp::endpoint bound;
+  std::atomic<bool> is_stopping{false};
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
 };
 
@@ -183,6 +186,12 @@ Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options) {
   if (options.port < 0 || options.port > 65535) {
     return invalid_argument("port", fmt::format("port is {}, must be in [0, 65535]", options.port));
+  }
+  if (options.max_body_memory < options.max_body_bytes) {
+    return invalid_argument(
+        "max-body-memory",
+        fmt::format("max-body-memory is {} bytes, less than max-body-size, which is {}",
+                    options.max_body_memory, options.max_body_bytes));
   }
   raise_file_limit();
   auto impl = std::make_unique<Impl>(options);
@@ -230,6 +239,8 @@ std::string Server::address() const {
 }
 
 void Server::run() { impl_->io.run(); }
+
+bool Server::is_stopping() const { return impl_->is_stopping; }
 
 void Server::stop() {
   asio::post(impl_->io, [impl = impl_.get()] { impl->stop(); });

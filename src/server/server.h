@@ -21,10 +21,13 @@ struct ServerOptions {
   int port = 11434;                // 0: any free one, see Server::port()
 
   // Framing. Over a limit: 413 or 431, and the connection is closed.
-  std::size_t max_header_bytes = 32 << 10;     // request line and all fields
-  int max_header_fields = 100;                 // fields of a request
-  std::size_t max_body_bytes = 64 << 20;       // after chunked decoding
-  int max_body_chunks = 32 << 10;              // chunks of a chunked body
+  std::size_t max_header_bytes = 32 << 10;  // request line and all fields
+  int max_header_fields = 100;              // fields of a request
+  std::size_t max_body_bytes = 64 << 20;    // after chunked decoding
+  int max_body_chunks = 32 << 10;           // chunks of a chunked body
+  // Bodies of all requests together, from their header until they are parsed. Over it: 503 with
+  // Retry-After, before the body is read.
+  std::size_t max_body_memory = 256 << 20;
   std::size_t max_pipelined_bytes = 64 << 10;  // read ahead while a response is being written
   int max_connections = 4096;                  // further ones are closed at once
 
@@ -70,6 +73,8 @@ class Server {
   // return. A second call cuts the first time short, a third both. Async-signal-unsafe: call it
   // from a thread or from stop_on_signals().
   void stop();
+  // Since the first stop().
+  bool is_stopping() const;
   // SIGINT and SIGTERM call stop().
   void stop_on_signals();
 

@@ -307,6 +307,41 @@ TEST_F(ServerTest, HostileFramingIsRefusedAndNobodyElseNotices) {
   }
 }
 
+TEST_F(ServerTest, BodiesTogetherAreBounded) {
+  options_.max_body_bytes = 1000;
+  options_.max_body_memory = 1500;
+  options_.body_timeout = milliseconds(5000);
+  engine_.run(std::chrono::microseconds(500));
+  start();
+  const std::string body = fmt::format(R"({{"prompt":"{:a>900}","max_tokens":1}})", "");
+  const std::string head =
+      fmt::format("POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+                  body.size());
+  for (const bool chunked : {false, true}) {
+    Client first(port()), second(port()), third(port());
+    ASSERT_TRUE(first.send(head + body.substr(0, 500)));
+    first.read_until("never", 50);
+    if (chunked) {
+      ASSERT_TRUE(
+          second.send(fmt::format("POST /api/generate HTTP/1.1\r\nHost: localhost\r\n"
+                                  "Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{}\r\n",
+                                  body.size(), body)));
+    } else {
+      ASSERT_TRUE(second.send(head));
+    }
+    const std::string refusal = second.read_response();
+    EXPECT_THAT(refusal, StartsWith("HTTP/1.1 503"));
+    EXPECT_THAT(refusal, HasSubstr("Retry-After: "));
+    EXPECT_THAT(refusal, HasSubstr(chunked ? R"({"error":"too many)" : R"({"error":{"message":)"));
+    third.get("/health");
+    EXPECT_THAT(third.read_response(), StartsWith("HTTP/1.1 200"));
+    ASSERT_TRUE(first.send(body.substr(500)));
+    EXPECT_THAT(first.read_response(), StartsWith("HTTP/1.1 200"));
+    ASSERT_TRUE(third.send(head + body));
+    EXPECT_THAT(third.read_response(), StartsWith("HTTP/1.1 200")) << "the first gave it back";
+  }
+}
+
 TEST_F(ServerTest, AClientThatLeavesIsCancelledInEveryPhase) {
   engine_.hold(true);
   engine_.run(std::chrono::microseconds(1000));

@@ -126,7 +126,7 @@ json::object metadata_of(const formats::ModelSource& source,
 }
 
 std::string parameter_text(const json::value& value) {
-  return value.is_double() ? fmt::format("{}", value.get_double()) : json::serialize(value);
+  return value.is_double() ? fmt::format("{}", value.get_double()) : write_json(value);
 }
 
 std::string license_of(const ModelLocation& location) {

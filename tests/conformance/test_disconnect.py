@@ -69,12 +69,47 @@ def test_in_queue(small_server):
     small_server.wait_until(lambda: idle(small_server), LIMIT_SECONDS)
 
 
-def test_half_closed_writer_still_gets_its_answer(small_server):
-    # `printf … | nc` closes its sending side and waits for the answer; that is no disconnect for
-    # HTTP, but a server that streams cannot tell the two apart. Either way nothing may be left.
-    client = send(small_server, 2, 3)
+def test_half_closed_client_is_cancelled(small_server):
+    """The end of a client's bytes is all that is seen of one that has gone, so it counts as that, as
+    with Go's net/http (and so Ollama) and with uvicorn (and so vLLM); see docs/openai.md."""
+    client = send(small_server, 2, 3000)
+    small_server.wait_until(lambda: used(small_server) > 0, 5)
+    client.shutdown(socket.SHUT_WR)
+    small_server.wait_until(lambda: idle(small_server), LIMIT_SECONDS)
+    client.settimeout(30)
+    answer = b""
+    while got := client.recv(65536):
+        answer += got
+    assert b"[DONE]" not in answer
+
+
+def test_half_closed_client_gets_what_is_not_generated(small_server):
+    client = socket.create_connection(("127.0.0.1", small_server.port))
+    client.sendall(b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n\r\n")
     client.shutdown(socket.SHUT_WR)
     client.settimeout(30)
-    while client.recv(65536):
-        pass
-    small_server.wait_until(lambda: idle(small_server), LIMIT_SECONDS)
+    assert client.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_slow_reader_ends_alone():
+    """A client that does not read loses its stream after --write-timeout; another one's goes on."""
+    slow_server = Server("--write-timeout", "1")
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", slow_server.port))
+    # Log-probabilities make the answer larger than all buffers between the two.
+    body = json.dumps({"prompt": [7, 7], "stream": True, "max_tokens": 4000, "ignore_eos": True,
+                       "logprobs": 20}).encode()
+    client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+                   % len(body) + body)
+    slow_server.wait_until(lambda: running(slow_server) == 1, 5)
+    other = send(slow_server, 2, 50)
+    other.settimeout(30)
+    answer = b""
+    while b"[DONE]" not in answer:
+        answer += other.recv(65536)
+    other.close()
+    slow_server.wait_until(lambda: idle(slow_server), 30)
+    assert slow_server.metrics()['tutti_requests_total{model_name="demo:latest",outcome="cancelled"}'] == 1
+    client.close()
+    assert slow_server.stop() == 0

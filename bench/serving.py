@@ -2,6 +2,13 @@
 """What serving costs: the server against the engine alone, idle connections, memory, start.
 
     serving.py MODEL [--binary build/release/bin/tutti] [--rounds 5] [--generate 64]
+    serving.py MODEL.gguf --llama-server PATH [--rounds 5] [--save FILE.json]
+
+With --llama-server: Tutti and llama.cpp's server (`--parallel 16 -cb -fa on`) on the same file in
+turn. 16 clients start together, each with 128 tokens in that no other has, and read 64 tokens out:
+output tokens a second of all together (from the start to the last token), mean time to the first
+token, and the 99th percentile of the gaps between a stream's tokens. Ratios are Tutti's figure over
+the other's of the same round. With --save the rounds are added to those of the file.
 
 Only the standard library, and as little work a token as possible, since client and server share the
 machine. Engine and server are measured in turn; figures are medians over the rounds.
@@ -9,13 +16,18 @@ machine. Engine and server are measured in turn; figures are medians over the ro
 import argparse
 import json
 import os
+import pathlib
+import random
 import re
 import selectors
 import socket
 import statistics
 import subprocess
+import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 
 
 class Server:
@@ -91,6 +103,92 @@ class Server:
         return count / (end - begin), cpu
 
 
+class LlamaServer(Server):
+    """llama.cpp's. `slots` sequences at once, each of up to `context` tokens."""
+
+    def __init__(self, binary, model, slots, context, threads):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.process = subprocess.Popen(
+            [binary, "-m", model, "--port", str(self.port), "--parallel", str(slots), "-cb", "-fa", "on",
+             "-c", str(slots * context), "-t", str(threads)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not self.is_ready():
+            if self.process.poll() is not None:
+                sys.exit(f"{binary} ended with {self.process.returncode} before it was ready")
+            time.sleep(0.05)
+
+    def is_ready(self):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5) as answer:
+                return answer.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def percentile(values, share):
+    return sorted(values)[min(int(share * len(values)), len(values) - 1)]
+
+
+def crowd(server, clients, prompt_tokens, generate, seed):
+    """All clients start together. {"tokens_per_second", "time_to_first_token", "p99_gap"}."""
+    generator = random.Random(seed)
+    prompts = [[generator.randrange(300, 4000) for _ in range(prompt_tokens)] for _ in range(clients)]
+    selector = selectors.DefaultSelector()
+    times = [[] for _ in range(clients)]
+    begin = time.monotonic()
+    for i, prompt in enumerate(prompts):
+        selector.register(server.request(prompt, generate), selectors.EVENT_READ, i)
+    ends = []
+    while len(ends) < clients:
+        for key, _ in selector.select():
+            data = key.fileobj.recv(1 << 16)
+            now = time.monotonic()
+            # Each token is one event; the one that only tells the end has no text.
+            num_tokens = data.count(b'"text"') - data.count(b'"text":""')
+            times[key.data] += [now] * num_tokens
+            if not data or b"[DONE]" in data:
+                if len(times[key.data]) < generate // 2:
+                    sys.exit(f"a stream ended after {len(times[key.data])} of {generate} tokens: {data}")
+                ends.append(now)
+                selector.unregister(key.fileobj)
+                key.fileobj.close()
+    gaps = [after - before for stream in times for before, after in zip(stream, stream[1:])]
+    return {"tokens_per_second": clients * generate / (max(ends) - begin),
+            "time_to_first_token": statistics.mean(stream[0] for stream in times) - begin,
+            "p99_gap": percentile(gaps, 0.99)}
+
+
+def compare_with_llama_server(args):
+    """Rounds in turn; prints each figure's medians and its ratio's median, least and largest."""
+    clients, prompt_tokens, generate = args.streams, 128, args.generate
+    rounds = []
+    if args.save and pathlib.Path(args.save).exists():
+        rounds = json.loads(pathlib.Path(args.save).read_text())
+    for _ in range(args.rounds):
+        measured = {}
+        for name in ("tutti", "llama"):
+            if name == "tutti":
+                server = Server(args.binary, args.model, "--kv-cache-size", args.kv_cache_size, *args.tutti.split())
+            else:
+                server = LlamaServer(args.llama_server, args.model, clients,
+                                     2 * (prompt_tokens + generate), os.cpu_count())
+            crowd(server, clients, 16, 4, 0)
+            measured[name] = crowd(server, clients, prompt_tokens, generate, 1 + len(rounds))
+            server.stop()
+        rounds.append(measured)
+        if args.save:
+            pathlib.Path(args.save).write_text(json.dumps(rounds, indent=1))
+    print(f"{clients} clients together, {prompt_tokens} tokens in, {generate} out, {len(rounds)} rounds")
+    for figure, unit, bar in (("tokens_per_second", "tokens/s", ">= 1.7 with AVX2, >= 3 with AMX"),
+                              ("time_to_first_token", "s", "<= 0.5"), ("p99_gap", "s", "<= 1")):
+        values = {name: [r[name][figure] for r in rounds] for name in ("tutti", "llama")}
+        ratios = [a / b for a, b in zip(values["tutti"], values["llama"])]
+        print(f"{figure}: {statistics.median(values['tutti']):.3g} {unit}, llama.cpp's "
+              f"{statistics.median(values['llama']):.3g} {unit}, ratio {statistics.median(ratios):.2f} "
+              f"({min(ratios):.2f}-{max(ratios):.2f}; bar: {bar})")
+
+
 def engine_tokens_per_second(binary, model, streams, generate):
     done = subprocess.run([binary, "bench", model, "--prompt", "32", "--generate", str(generate), "--batch",
                            str(streams), "--json"], capture_output=True, check=True)
@@ -105,7 +203,13 @@ def main():
     parser.add_argument("--generate", type=int, default=64)
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--kv-cache-size", default="1GiB")
+    parser.add_argument("--llama-server", metavar="PATH", help="compare with this server instead")
+    parser.add_argument("--tutti", default="", metavar="FLAGS", help="more flags of tutti serve, for --llama-server")
+    parser.add_argument("--save", metavar="FILE", help="JSON to keep the rounds of --llama-server in")
     args = parser.parse_args()
+    if args.llama_server:
+        compare_with_llama_server(args)
+        return
 
     engine, served, front = [], [], []
     for _ in range(args.rounds):

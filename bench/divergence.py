@@ -1,0 +1,35 @@
+"""How far one set of logits is from another."""
+
+import numpy
+
+# Logits further below a row's largest count as that far below it: what llama-perplexity keeps.
+RANGE = 16.0
+
+
+def log_probabilities(logits: numpy.ndarray) -> numpy.ndarray:
+    x = logits.astype("f8")
+    x = numpy.maximum(x - x.max(axis=-1, keepdims=True), -RANGE)
+    return x - numpy.log(numpy.exp(x).sum(axis=-1, keepdims=True))
+
+
+class Comparison:
+    """Sums over the scored rows of one engine against one reference."""
+
+    def __init__(self):
+        self.rows = self.same_best = 0
+        self.divergence = self.error = self.norm = 0.0
+
+    def add(self, reference: numpy.ndarray, logits: numpy.ndarray) -> None:
+        p, q = log_probabilities(reference), log_probabilities(logits)
+        self.rows += len(p)
+        self.same_best += int((p.argmax(axis=-1) == q.argmax(axis=-1)).sum())
+        self.divergence += float((numpy.exp(p) * (p - q)).sum())
+        # A constant added to a row's logits means nothing.
+        p, q = p - p.mean(axis=-1, keepdims=True), q - q.mean(axis=-1, keepdims=True)
+        self.error += float(((p - q) ** 2).sum())
+        self.norm += float((p ** 2).sum())
+
+    def result(self) -> dict:
+        return {"rows": self.rows, "divergence": self.divergence / self.rows,
+                "top1_agreement": self.same_best / self.rows,
+                "relative_error": (self.error / self.norm) ** 0.5}

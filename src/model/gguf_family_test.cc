@@ -18,7 +18,7 @@ namespace tutti::model {
 namespace {
 
 using ::testing::ElementsAre;
-using testing::GgufWriter;
+using tutti::testing::GgufWriter;
 using ::testing::HasSubstr;
 using testing::LoadedModel;
 namespace fs = std::filesystem;

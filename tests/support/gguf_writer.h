@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-namespace tutti::model::testing {
+namespace tutti::testing {
 
 class GgufWriter {
  public:
@@ -28,10 +28,19 @@ class GgufWriter {
     append_string(pairs_, value);
   }
   void add(std::string_view key, const std::vector<bool>& values) {
-    add_key(key, 9);
-    append(pairs_, std::uint32_t{7});
-    append(pairs_, std::uint64_t{values.size()});
+    add_array_key(key, 7, values.size());
     for (const bool value : values) append(pairs_, static_cast<std::uint8_t>(value));
+  }
+  void add(std::string_view key, const std::vector<std::uint8_t>& values) {
+    add_numbers(key, 0, values);
+  }
+  void add(std::string_view key, const std::vector<std::int32_t>& values) {
+    add_numbers(key, 5, values);
+  }
+  void add(std::string_view key, const std::vector<float>& values) { add_numbers(key, 6, values); }
+  void add(std::string_view key, const std::vector<std::string>& values) {
+    add_array_key(key, 8, values.size());
+    for (const std::string& value : values) append_string(pairs_, value);
   }
 
   // `shape` is outermost first, as TensorView has it. F32.
@@ -72,6 +81,16 @@ class GgufWriter {
     append(pairs_, type);
     ++num_pairs_;
   }
+  void add_array_key(std::string_view key, std::uint32_t element_type, std::uint64_t count) {
+    add_key(key, 9);
+    append(pairs_, element_type);
+    append(pairs_, count);
+  }
+  template <typename T>
+  void add_numbers(std::string_view key, std::uint32_t type, const std::vector<T>& values) {
+    add_array_key(key, type, values.size());
+    for (const T value : values) append(pairs_, value);
+  }
   void add_tensor(std::string_view name, std::span<const std::int64_t> shape, std::uint32_t type,
                   std::span<const std::byte> bytes) {
     append_string(tensors_, name);
@@ -91,4 +110,4 @@ class GgufWriter {
   std::uint64_t num_tensors_ = 0;
 };
 
-}  // namespace tutti::model::testing
+}  // namespace tutti::testing

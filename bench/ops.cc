@@ -19,9 +19,11 @@
 
 #include "base/clock.h"
 #include "base/thread_pool.h"
+#include "device/isa.h"
 #include "device/machine_limits.h"
 #include "device/ops.h"
 #include "kernels/op_cases.h"
+#include "kernels/quantized_kernels.h"
 #include "kernels/testing/random_data.h"
 #include "op_report.h"
 
@@ -177,7 +179,10 @@ class Bench {
     }
   }
 
-  Factors factors_of(DType) const { return Factors::kFloats; }
+  Factors factors_of(DType dtype) const {
+    const auto* quantized = device::quantized_kernels_of(ops_->compute_class(), ops_->isa());
+    return quantized != nullptr && quantized->takes(dtype) ? Factors::kBytes : Factors::kFloats;
+  }
 
   void run_attention(const kernels::AttentionCase& shape) {
     const std::string name = fmt::format("attention {}", shape.name);
@@ -332,7 +337,7 @@ int run(int count, char** words) {
   if (!parse(count, words, options)) {
     fmt::print(
         stderr,
-        "bench_ops [--compute bf16|f32] [--isa ref|avx2|avx512|amx] [--threads N]\n"
+        "bench_ops [--compute bf16|int8|q8|f32] [--isa ref|avx2|avx512|amx] [--threads N]\n"
         "          [--only TEXT] [--types Q4_0,...] [--rows 1,16,...] [--seconds S] [--json] "
         "[--svg FILE]\n");
     return 2;

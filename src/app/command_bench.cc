@@ -162,6 +162,14 @@ WeightCounts count_weights(const store::LoadedModel& model) {
 
 double share(double part, double whole) { return whole > 0 ? part / whole : 0; }
 
+// What most products of the model multiply.
+device::Factors factors_of(const store::LoadedModel& model) {
+  const device::ComputeClass compute_class = model.ops->compute_class();
+  const bool bytes =
+      compute_class == device::ComputeClass::kInt8 || compute_class == device::ComputeClass::kQ8;
+  return bytes ? device::Factors::kBytes : device::Factors::kFloats;
+}
+
 json::object limits_as_json(const device::MachineLimits& limits) {
   json::object object{{"read_gigabytes_per_second", limits.read_gigabytes_per_second}};
   for (int i = 0; i < device::kNumMultiplyLoops; ++i) {
@@ -195,7 +203,7 @@ Result<json::object> measure(const BenchOptions& options) {
 
   Bench bench(*model);
   const WeightCounts weights = count_weights(*model);
-  const auto loop = device::fastest_loop(model->ops->isa(), device::Factors::kFloats);
+  const auto loop = device::fastest_loop(model->ops->isa(), factors_of(*model));
   const double loop_gigaops = loop ? limits.gigaops(*loop) : 0;
   json::object result = describe(options, *model);
   TUTTI_ASSIGN_OR_RETURN(const double warm_up, bench.prefill_seconds(options.prompt, 1));

@@ -43,6 +43,41 @@ TEST(BlockPool, RefusesWrongUse) {
   EXPECT_DEATH(BlockPool(0), "0 blocks");
 }
 
+TEST(BlockPool, KeptBlocksAreGivenAwayLast) {
+  BlockPool pool(4);
+  const std::vector<BlockId> all = *pool.take(4);
+  for (int i = 0; i < 3; ++i) pool.keep(all[i]);
+  pool.release(all);
+  EXPECT_EQ(pool.num_free(), 1);
+  EXPECT_EQ(pool.num_cached(), 3);
+  EXPECT_EQ(pool.num_used(), 0);
+  std::vector<BlockId> evicted;
+  const auto on_evict = [&](BlockId block) { evicted.push_back(block); };
+  EXPECT_EQ(pool.take(1, on_evict)->front(), all[3]);
+  EXPECT_TRUE(evicted.empty());
+  // The last of those released together goes first.
+  EXPECT_EQ(pool.take(1, on_evict)->front(), all[2]);
+  EXPECT_EQ(evicted, std::vector<BlockId>{all[2]});
+  EXPECT_FALSE(pool.is_kept(all[2]));
+  // A cached one that is used again is the most recent afterwards.
+  pool.add_reference(all[1]);
+  EXPECT_EQ(pool.num_used(), 3);
+  pool.release({&all[1], 1});
+  EXPECT_EQ(pool.cached_blocks(), (std::vector<BlockId>{all[0], all[1]}));
+  EXPECT_FALSE(pool.take(3));
+  pool.check_invariants();
+}
+
+TEST(BlockPool, AForgottenBlockIsFree) {
+  BlockPool pool(1);
+  const std::vector<BlockId> block = *pool.take(1);
+  pool.keep(block[0]);
+  pool.forget(block[0]);
+  pool.release(block);
+  EXPECT_EQ(pool.num_free(), 1);
+  pool.check_invariants();
+}
+
 // A model of plain counts beside the pool, over random takes, shares and releases.
 TEST(BlockPool, KeepsItsInvariantsOverRandomUse) {
   std::mt19937 random(1);

@@ -28,6 +28,12 @@ class BlockTable {
     blocks_.insert(blocks_.end(), blocks.begin(), blocks.end());
   }
 
+  // Another block with the same contents takes the place of block `index`.
+  void replace(int index, BlockId block) {
+    TUTTI_CHECK(index >= 0 && index < num_blocks()) << "block " << index << " of " << num_blocks();
+    blocks_[index] = block;
+  }
+
   // Empties the table and hands over what it held.
   std::vector<BlockId> take_all() { return std::exchange(blocks_, {}); }
 

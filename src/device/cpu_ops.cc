@@ -154,6 +154,10 @@ class CpuOps final : public Ops {
     return PagedAttention::block_bytes(shape);
   }
 
+  void copy_kv(KvCache& cache, BlockId from, BlockId to, int num_positions) override {
+    attention_.copy(cache, from, to, num_positions);
+  }
+
   void store_kv(KvCache& cache, int layer, const float* k, const float* v,
                 std::span<const SlotId> slots) override {
     attention_.store(cache, layer, {k, v}, slots);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "device/cpu_ops.h"
 #include "device/isa.h"
 #include "device/reference_ops.h"
@@ -65,6 +66,15 @@ ComputeClass choose_compute_class(std::span<const TensorView> weights, Isa isa) 
         return w.shape.size() == 2 && kernels->takes(w.dtype);
       });
   return any_taken ? fast : ComputeClass::kBf16;
+}
+
+void check_copy(const KvCache& cache, BlockId from, BlockId to, int num_positions) {
+  const auto is_block = [&](BlockId block) {
+    return block.value >= 0 && block.value < cache.num_blocks();
+  };
+  TUTTI_CHECK(is_block(from) && is_block(to) && from != to)
+      << "block " << from.value << " to " << to.value << " of " << cache.num_blocks();
+  TUTTI_CHECK(num_positions >= 1 && num_positions <= kBlockSize) << num_positions << " positions";
 }
 
 Result<std::unique_ptr<Ops>> Ops::create(const Options& options) {

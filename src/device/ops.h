@@ -77,6 +77,9 @@ struct AttentionSequence {
   std::span<const BlockId> block_table;  // covers positions [0, first_position + num_rows)
 };
 
+// What copy_kv demands: two blocks of the cache, and at most all of their positions.
+void check_copy(const KvCache& cache, BlockId from, BlockId to, int num_positions);
+
 struct AttentionArgs {
   int layer = 0;
   int num_heads = 0;       // query heads; a multiple of num_kv_heads
@@ -155,6 +158,9 @@ class Ops {
   // Writes keys and values of rows [rows, kv_heads, head_dim] at their slots.
   virtual void store_kv(KvCache& cache, int layer, const float* k, const float* v,
                         std::span<const SlotId> slots) = 0;
+  // Makes positions [0, num_positions) of block `to` those of block `from`, in every layer. What
+  // `to` held behind them does not reach anyone's sums, as after store_kv of its first position.
+  virtual void copy_kv(KvCache& cache, BlockId from, BlockId to, int num_positions) = 0;
   // out, q: [rows, heads, head_dim]. Rows attend to their own sequence's positions up to
   // themselves, which store_kv has written.
   virtual void attention(const KvCache& cache, const AttentionArgs& args, const float* q,

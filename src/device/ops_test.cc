@@ -276,6 +276,16 @@ class AttentionTest : public ::testing::Test {
     }
   }
 
+  // One that no sequence has.
+  BlockId spare_block() const {
+    for (BlockId block(0);; ++block.value) {
+      const auto has_it = [&](const Sequence& each) {
+        return std::count(each.block_table.begin(), each.block_table.end(), block) > 0;
+      };
+      if (std::none_of(sequences_.begin(), sequences_.end(), has_it)) return block;
+    }
+  }
+
   // Positions [begin, end) into the cache.
   void store(Ops& ops, KvCache& cache, const Sequence& sequence, int begin, int end) const {
     std::vector<SlotId> slots;
@@ -370,6 +380,40 @@ TEST_F(AttentionTest, SameBitsEverywhereAloneOrTogetherWhateverTheBlocksHeldBefo
       EXPECT_TRUE(same_bits(law, out)) << variant.name() << " window " << window;
       EXPECT_TRUE(same_bits(law, alone(*ops, window))) << variant.name() << " alone";
       EXPECT_TRUE(same_bits(law, together(*ops, window, true))) << variant.name() << " after NaN";
+    }
+  }
+}
+
+// As if all but the last row of a sequence had been found in another one's blocks: its last block
+// is a copy of their first positions, into one that held NaN, and the row is computed behind them.
+TEST_F(AttentionTest, ACopyOfPartOfABlockGivesTheSameBits) {
+  std::vector<Variant> variants = bf16_variants();
+  variants.push_back({ComputeClass::kF32, Isa::kRef, 2});
+  for (const Variant& variant : variants) {
+    const auto ops = variant.make();
+    const std::vector<float> expected = together(*ops, 0, false);
+    std::size_t offset = 0;
+    for (const Sequence& sequence : sequences_) {
+      const int last = sequence.first_position + sequence.num_rows - 1;
+      const std::size_t width = static_cast<std::size_t>(num_heads_) * shape_.head_dim;
+      offset += sequence.num_rows * width;
+      const int num_copied = last % kBlockSize;
+      if (num_copied == 0) continue;
+      auto cache = ops->make_kv_cache(shape_, kNumBlocks).value();
+      fill_with_nan(*ops, *cache);
+      store(*ops, *cache, sequence, 0, last + 1);
+      Sequence copied = sequence;
+      copied.block_table.back() = spare_block();
+      ops->copy_kv(*cache, sequence.block_table.back(), copied.block_table.back(), num_copied);
+      store(*ops, *cache, copied, last, last + 1);
+      const AttentionSequence row{0, 1, last, copied.block_table};
+      std::vector<float> found(width);
+      ops->attention(*cache, {1, num_heads_, 0.2f, 0, {&row, 1}},
+                     sequence.q.data() + (sequence.num_rows - 1) * width, found.data());
+      const std::vector<float> wanted(
+          expected.begin() + static_cast<std::ptrdiff_t>(offset - width),
+          expected.begin() + static_cast<std::ptrdiff_t>(offset));
+      EXPECT_TRUE(same_bits(wanted, found)) << variant.name() << ", last position " << last;
     }
   }
 }

@@ -103,6 +103,23 @@ void PagedAttention::store(KvCache& cache, int layer, KeysAndValues rows,
   });
 }
 
+void PagedAttention::copy(KvCache& cache, BlockId from, BlockId to, int num_positions) {
+  auto& paged = static_cast<PagedKvCache&>(cache);
+  check_copy(paged, from, to, num_positions);
+  const KvShape& shape = paged.shape();
+  const std::size_t num_values = page_values(shape.head_dim);
+  pool_.parallel_for(shape.num_layers, 1, [&](std::size_t begin, std::size_t end) {
+    for (int layer = static_cast<int>(begin); layer < static_cast<int>(end); ++layer) {
+      std::copy_n(paged.keys(layer, from.value, 0), paged.block_stride(),
+                  paged.keys(layer, to.value, 0));
+      for (int head = 0; head < shape.num_kv_heads; ++head) {
+        std::uint16_t* keys = paged.keys(layer, to.value, head);
+        kernels::clear_positions(keys, keys + num_values, num_positions, shape.head_dim);
+      }
+    }
+  });
+}
+
 // Pieces of one sequence read the same pages, so a piece has as many rows as a kernel takes. The
 // longest walks come first, so that no thread is left with one at the end.
 void PagedAttention::split(const AttentionArgs& args, const KvShape& shape) {

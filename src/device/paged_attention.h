@@ -36,6 +36,9 @@ class PagedAttention {
   // nothing of the sequence that had the block before can reach this one's sums.
   void store(KvCache& cache, int layer, KeysAndValues rows, std::span<const SlotId> slots);
 
+  // As Ops::copy_kv. Positions behind are zero, as store() leaves them.
+  void copy(KvCache& cache, BlockId from, BlockId to, int num_positions);
+
   // As Ops::attention.
   void run(const KvCache& cache, const AttentionArgs& args, const float* q, float* out);
 

@@ -163,6 +163,21 @@ class ReferenceOps final : public Ops {
     }
   }
 
+  void copy_kv(KvCache& cache, BlockId from, BlockId to, int num_positions) override {
+    auto& reference = static_cast<ReferenceKvCache&>(cache);
+    const KvShape& shape = reference.shape();
+    check_copy(reference, from, to, num_positions);
+    const std::size_t count = static_cast<std::size_t>(num_positions) * shape.head_dim;
+    for (int layer = 0; layer < shape.num_layers; ++layer) {
+      for (int head = 0; head < shape.num_kv_heads; ++head) {
+        std::copy_n(reference.key(layer, from.value, head, 0), count,
+                    reference.key(layer, to.value, head, 0));
+        std::copy_n(reference.value(layer, from.value, head, 0), count,
+                    reference.value(layer, to.value, head, 0));
+      }
+    }
+  }
+
   void attention(const KvCache& cache, const AttentionArgs& args, const float* q,
                  float* out) override {
     const auto& reference = static_cast<const ReferenceKvCache&>(cache);

@@ -103,7 +103,8 @@ struct KernelTable {
   // x = fma(y, scale, x).
   void (*add_scaled)(float* x, const float* y, float scale, std::size_t count);
 
-  // Linear layers of the class int8; nullptr: the instruction set has none.
+  // Linear layers of the classes q8 and int8; nullptr: the instruction set has none.
+  const QuantizedKernels* q8 = nullptr;
   const QuantizedKernels* int8 = nullptr;
 };
 

@@ -28,4 +28,7 @@ constexpr std::size_t value_index(int p, int d) {
 void store_key(std::uint16_t* page, int position, const float* key, int head_dim);
 void store_value(std::uint16_t* page, int position, const float* value, int head_dim);
 
+// Makes positions [first, kBlockSize) of both pages zero.
+void clear_positions(std::uint16_t* keys, std::uint16_t* values, int first, int head_dim);
+
 }  // namespace tutti::kernels

@@ -3,11 +3,12 @@
 // blocks, positions or chunks changes the logits.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
-#include <set>
 #include <span>
 #include <stdexcept>
 #include <vector>
@@ -87,6 +88,11 @@ class FakeOps final : public device::Ops {
   void add_scaled(float*, const float*, float, std::size_t) override {}
   void store_kv(device::KvCache&, int, const float*, const float*,
                 std::span<const SlotId>) override {}
+  void copy_kv(device::KvCache& cache, BlockId from, BlockId to, int num_positions) override {
+    auto& slots = static_cast<FakeKvCache&>(cache).tokens;
+    std::copy_n(slots.begin() + from.value * kBlockSize, num_positions,
+                slots.begin() + to.value * kBlockSize);
+  }
   void attention(const device::KvCache&, const device::AttentionArgs&, const float*,
                  float*) override {}
 
@@ -115,18 +121,28 @@ class FakeModel final : public model::Model {
     if (on_forward) on_forward(batch);
     auto& slots = static_cast<FakeKvCache&>(cache).tokens;
     logits_.clear();
-    std::set<BlockId> blocks;
-    for (const model::BatchSequence& sequence : batch) {
-      for (const BlockId block : sequence.block_table) {
-        TUTTI_CHECK(blocks.insert(block).second) << "block " << block.value << " is shared";
-      }
-      store(sequence, slots);
-    }
+    check_sharing(batch);
+    for (const model::BatchSequence& sequence : batch) store(sequence, slots);
     for (const model::BatchSequence& sequence : batch) append_logits(sequence, slots);
     return logits_;
   }
 
  private:
+  // A block that is written is in one table only.
+  static void check_sharing(std::span<const model::BatchSequence> batch) {
+    std::map<BlockId, int> num_tables;
+    for (const model::BatchSequence& sequence : batch) {
+      for (const BlockId block : sequence.block_table) ++num_tables[block];
+    }
+    for (const model::BatchSequence& sequence : batch) {
+      const auto begin = static_cast<std::size_t>(sequence.first_position / kBlockSize);
+      for (std::size_t i = begin; i < sequence.block_table.size(); ++i) {
+        TUTTI_CHECK(num_tables[sequence.block_table[i]] == 1)
+            << "block " << sequence.block_table[i].value << " is shared and written";
+      }
+    }
+  }
+
   static std::size_t slot(const model::BatchSequence& sequence, Position position) {
     TUTTI_CHECK(position / kBlockSize < static_cast<int>(sequence.block_table.size()))
         << "position " << position << " is beyond the block table";

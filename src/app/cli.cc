@@ -89,10 +89,18 @@ void add_cache_flags(CommandBuilder& builder, ModelOptions& model) {
               "memory for keys and values, e.g. 4GiB; auto: from the memory that is free");
   builder
       .add("token-budget", model.token_budget,
-           "rows of a step: decodes first, the rest goes to prompts")
+           "most rows of a step: decodes first, the rest goes to prompts")
       ->check(CLI::Range(1, 1 << 20));
+  builder
+      .add("target-itl", model.target_itl_milliseconds,
+           "milliseconds between two tokens of an answer while prompts are computed beside it, or "
+           "twice what the answers alone take, whichever is longer; 0: prompts fill the token "
+           "budget")
+      ->check(CLI::Range(0, 3'600'000));
   builder.add("max-running", model.max_running, "most sequences computed in one step")
       ->check(CLI::Range(1, 1 << 16));
+  builder.add("no-prefix-cache", model.no_prefix_cache,
+              "compute every prompt from its first token, whatever is in the cache");
 }
 
 std::optional<std::string> host_of(const std::string& value) {

@@ -199,6 +199,9 @@ Result<json::object> measure(const BenchOptions& options) {
   model_options.max_running = std::max(model_options.max_running, largest);
   TUTTI_ASSIGN_OR_RETURN(auto load, make_load_options(options.name, model_options));
   load.max_waiting = std::max(load.max_waiting, largest);
+  // Every prompt is computed, in steps as large as the budget.
+  load.use_prefix_cache = false;
+  load.target_itl = Duration::zero();
   TUTTI_ASSIGN_OR_RETURN(auto model, load_with_progress(load));
 
   Bench bench(*model);

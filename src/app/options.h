@@ -17,6 +17,8 @@ struct ModelOptions {
   std::string kv_cache_size = "auto";  // "auto" or bytes with a unit: "4GiB"
   int token_budget = 512;
   int max_running = 256;
+  int target_itl_milliseconds = 100;  // 0: prompts fill the token budget
+  bool no_prefix_cache = false;
 };
 
 struct ServeOptions {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -42,6 +44,9 @@ Status check_options(const EngineOptions& options, int max_positions) {
     return out_of_range("max_running", "at least 1", options.max_running);
   if (options.max_waiting < 1)
     return out_of_range("max_waiting", "at least 1", options.max_waiting);
+  if (options.target_itl < Duration::zero()) {
+    return invalid_argument("target_itl", "target_itl must not be negative");
+  }
   return {};
 }
 
@@ -72,14 +77,18 @@ class EngineThread final : public EngineChannel {
 
   Status submit(SequenceRequest request, EventSink& sink) override {
     TUTTI_RETURN_IF_ERROR(check_submission(request, limits_));
+    if (request.deadline && *request.deadline <= SteadyClock::now()) {
+      return Status(ErrorKind::kDeadlineExceeded, "the deadline has passed");
+    }
     {
       const std::lock_guard lock(mutex_);
       if (stopping_) return Status(ErrorKind::kUnavailable, "the engine is stopping");
       const std::size_t num_waiting = stats_.num_waiting + submissions_.size();
       if (num_waiting >= static_cast<std::size_t>(options_.max_waiting)) {
-        return Status(ErrorKind::kOverloaded, fmt::format("{} sequences are waiting, the most "
-                                                          "that may",
-                                                          num_waiting));
+        return Status(ErrorKind::kOverloaded,
+                      fmt::format("{} sequences are waiting, the most that may; a place is likely "
+                                  "to be free in {:.0f} s",
+                                  num_waiting, std::ceil(seconds_to_a_place(stats_))));
       }
       if (!open_ids_.insert(request.id).second) {
         return invalid_argument("id", fmt::format("sequence {} is open already", request.id.value));
@@ -169,6 +178,17 @@ class EngineThread final : public EngineChannel {
 };
 
 }  // namespace
+
+double seconds_to_a_place(const EngineStats& stats) {
+  // One a second until it is known: a client that comes back too soon is told again.
+  const double rate = stats.ended_per_second > 0 ? stats.ended_per_second : 1;
+  return std::min(1 / rate, 600.0);
+}
+
+double seconds_to_run(const EngineStats& stats) {
+  if (stats.num_waiting == 0 || stats.ended_per_second <= 0) return 0;
+  return stats.num_waiting / stats.ended_per_second;
+}
 
 Result<std::unique_ptr<EngineChannel>> start_engine(model::Model& model, device::Ops& ops,
                                                     const EngineOptions& options,

@@ -28,6 +28,12 @@ struct EngineOptions {
   int token_budget = 512;  // rows a step may hold
   int max_running = 256;   // sequences in a batch
   int max_waiting = 4096;  // submitted and not yet running; beyond: kOverloaded
+  // Keeps the blocks of sequences that ended and gives them to others that begin with the same
+  // tokens, within a tenant and salt.
+  bool use_prefix_cache = true;
+  // Between two tokens of a sequence while prompts are computed beside it, or twice what the batch
+  // takes without prompts, whichever is longer. 0: prompts fill the token budget.
+  Duration target_itl = std::chrono::milliseconds(100);
 };
 
 // A moment's state, for metrics and health. Counters only grow.
@@ -35,12 +41,20 @@ struct EngineStats {
   int num_running = 0;
   int num_waiting = 0;
   int num_blocks = 0;
-  int num_used_blocks = 0;
+  int num_used_blocks = 0;    // held by running sequences
+  int num_cached_blocks = 0;  // held by none, kept for the prefix cache
   std::uint64_t num_steps = 0;
   std::uint64_t num_prompt_tokens = 0;
   std::uint64_t num_generation_tokens = 0;
   std::uint64_t num_preemptions = 0;
   std::uint64_t num_recomputed_tokens = 0;
+  std::uint64_t num_prefix_queries = 0;  // prompt tokens looked up in the prefix cache
+  std::uint64_t num_prefix_hits = 0;     // and found
+  // Prompt tokens of all open sequences that are not yet computed, and how fast they are.
+  std::uint64_t num_pending_prompt_tokens = 0;
+  double prompt_tokens_per_second = 0;  // 0: not known yet
+  // Sequences that ended in the last half minute or so, a second. 0: not known yet.
+  double ended_per_second = 0;
   TimePoint last_token_time{};  // when a token was last sampled
   // Of an engine in a process of its own.
   std::uint64_t num_restarts = 0;
@@ -60,6 +74,12 @@ class StepObserver {
   virtual void published() = 0;
 };
 
+// From the rate at which sequences end: seconds until one more may be submitted to a full queue
+// (at most 600; for Retry-After), and until one that comes last begins to run (0 while nobody waits
+// or nothing is known).
+double seconds_to_a_place(const EngineStats& stats);
+double seconds_to_run(const EngineStats& stats);
+
 // The front's end of the channel to an engine. Here the engine is a thread of this process; the
 // interface is what a channel to another process offers too.
 //
@@ -68,9 +88,12 @@ class EngineChannel {
  public:
   virtual ~EngineChannel() = default;  // stops the engine; open sequences fail with kCancelled
 
-  // Queues a sequence. On an error the sink is not used: kOverloaded when the queue is full,
+  // Queues a sequence. On an error the sink is not used: kOverloaded when the queue is full, with
+  // the seconds until there is likely to be a place (seconds_to_a_place) in the message,
   // kInvalidArgument for a prompt that is empty or longer than the context (with both counts),
-  // kUnavailable when the engine is stopping.
+  // kDeadlineExceeded for a deadline that is past, kUnavailable when the engine is stopping. A
+  // sequence whose deadline passes, or whose first token cannot be there in time by the measured
+  // costs of what comes before it, ends with Failed(kDeadlineExceeded) within a step.
   virtual Status submit(SequenceRequest request, EventSink& sink) = 0;
 
   // Ends a sequence in any phase: its blocks go back, its sink gets Failed(kCancelled).

@@ -354,7 +354,9 @@ TEST_F(EngineTest, OneSequencesFailureIsItsOwn) {
 }
 
 TEST_F(EngineTest, CountsWhatItDoes) {
-  start(ample());
+  EngineOptions options = ample();
+  options.target_itl = Duration::zero();  // prompts fill the token budget
+  start(options);
   finished(*submit(make_request(1, std::vector<TokenId>(100, 7), 10)));
   const EngineStats stats = engine_->stats();
   EXPECT_EQ(stats.num_prompt_tokens, 100u);

@@ -38,29 +38,67 @@ StepLoop::StepLoop(model::Model& model, device::Ops& ops, std::unique_ptr<device
       options_(options),
       vocab_size_(model.description().vocab_size),
       observer_(observer),
-      state_(options.num_blocks),
+      state_({.num_blocks = options.num_blocks,
+              .use_prefix_cache = options.use_prefix_cache,
+              .hash_key = cache::HashKey::random()}),
       scratches_(ops.pool().num_threads()) {}
 
 void StepLoop::open(Submission submission) {
-  const SequenceId id = submission.request.id;
-  OpenSequence sequence{.request = std::move(submission.request),
-                        .sink = std::move(submission.sink),
-                        .submitted_at = submission.submitted_at};
-  sequence.tokens = std::exchange(sequence.request.prompt, {});
-  sequence.num_prompt_tokens = static_cast<int>(sequence.tokens.size());
-  const std::vector<TokenId> generated = std::exchange(sequence.request.generated, {});
-  sequence.tokens.insert(sequence.tokens.end(), generated.begin(), generated.end());
-  if (sequence.request.sampling.ignore_eos) sequence.request.end_tokens.clear();
-  state_.add(id, sequence.num_prompt_tokens, sequence.submitted_at,
-             sequence.num_generated_tokens());
-  const bool is_complete = has_all_tokens(sequence);
-  open_.emplace(id, std::move(sequence));
-  if (is_complete) finish(id, FinishReason::kLength);
+  SequenceRequest& request = submission.request;
+  const SequenceId id = request.id;
+  schedule::NewSequence added{.id = id,
+                              .tokens = std::exchange(request.prompt, {}),
+                              .tenant = request.tenant,
+                              .tenant_weight = request.tenant_weight,
+                              .cache_salt = request.cache_salt,
+                              .priority = request.priority,
+                              .submitted_at = submission.submitted_at};
+  added.num_prompt_tokens = static_cast<int>(added.tokens.size());
+  const int room = options_.max_model_len - added.num_prompt_tokens;
+  added.max_num_tokens = added.num_prompt_tokens + std::clamp(request.sampling.max_tokens, 0, room);
+  const std::vector<TokenId> generated = std::exchange(request.generated, {});
+  added.tokens.insert(added.tokens.end(), generated.begin(), generated.end());
+  if (request.sampling.ignore_eos) request.end_tokens.clear();
+  if (request.deadline) deadlines_.emplace(*request.deadline, id);
+  state_.add(std::move(added));
+  open_.emplace(id, OpenSequence{.request = std::move(request),
+                                 .sink = std::move(submission.sink),
+                                 .submitted_at = submission.submitted_at});
+  if (has_all_tokens(id)) return finish(id, FinishReason::kLength);
+  const OpenSequence& sequence = open_.at(id);
+  if (!sequence.request.deadline || !generated.empty()) return;
+  const double seconds_left = to_seconds(*sequence.request.deadline - SteadyClock::now());
+  const double seconds_needed = estimated_first_token_seconds(id);
+  if (seconds_needed <= seconds_left) return;
+  fail(id, Status(ErrorKind::kDeadlineExceeded,
+                  fmt::format("the first token is about {:.1f} s away and the deadline {:.1f} s",
+                              seconds_needed, std::max(0.0, seconds_left))));
 }
 
-bool StepLoop::has_all_tokens(const OpenSequence& sequence) const {
-  return sequence.num_generated_tokens() >= sequence.request.sampling.max_tokens ||
-         static_cast<int>(sequence.tokens.size()) >= options_.max_model_len;
+bool StepLoop::has_all_tokens(SequenceId id) const {
+  const schedule::Sequence& sequence = state_.sequence(id);
+  return sequence.num_tokens() >= sequence.max_num_tokens;
+}
+
+double StepLoop::estimated_first_token_seconds(SequenceId id) const {
+  const schedule::Sequence& sequence = state_.sequence(id);
+  const int num_cached = state_.cached_prefix(sequence).num_tokens();
+  // Its own tenant's sequences come first; for those of others it need not wait.
+  int num_rows = sequence.num_prompt_tokens - std::min(num_cached, sequence.num_prompt_tokens);
+  int num_waiting_before = 0;
+  for (const auto& [other, open] : open_) {
+    const schedule::Sequence& before = state_.sequence(other);
+    if (other == id || before.tenant != sequence.tenant || before.priority > sequence.priority) {
+      continue;
+    }
+    num_rows += before.num_new_prompt_tokens();
+    if (!before.first_run_at) ++num_waiting_before;
+  }
+  double seconds = cost_model_.costs().per_prefill_row * num_rows;
+  const bool is_full = static_cast<int>(state_.running().size()) >= options_.max_running;
+  const double ended_per_second = drain_rate_.per_second(SteadyClock::now());
+  if (is_full && ended_per_second > 0) seconds += num_waiting_before / ended_per_second;
+  return seconds;
 }
 
 void StepLoop::cancel(SequenceId id) {
@@ -74,14 +112,36 @@ void StepLoop::cancel_all() {
 }
 
 void StepLoop::step() {
-  const schedule::StepBudget budget{.num_rows = options_.token_budget,
-                                    .max_running = options_.max_running};
-  const schedule::StepPlan plan = schedule::plan(state_, budget, SteadyClock::now());
+  const TimePoint begin = SteadyClock::now();
+  expire(begin);
+  const schedule::StepPlan plan = schedule::plan(state_, budget(), begin);
   if (plan.rows.empty()) return;
-  state_.apply(plan);
+  const schedule::StepWork work = schedule::work_of(state_, plan);
+  for (const schedule::BlockCopy& copy : state_.apply(plan)) {
+    ops_.copy_kv(*cache_, copy.from, copy.to, copy.num_positions);
+  }
   run(plan.rows);
   if (observer_) observer_->step_ends();
   ++num_steps_;
+  cost_model_.observe(work, std::max(1e-9, to_seconds(SteadyClock::now() - begin)));
+}
+
+schedule::StepBudget StepLoop::budget() const {
+  schedule::StepBudget budget{.num_rows = options_.token_budget,
+                              .max_running = options_.max_running};
+  if (options_.target_itl > Duration::zero()) {
+    budget.max_prefill_rows = cost_model_.max_prefill_rows();
+    budget.costs = cost_model_.costs();
+    budget.target_seconds = to_seconds(options_.target_itl);
+  }
+  return budget;
+}
+
+void StepLoop::expire(TimePoint now) {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    fail(deadlines_.begin()->second,
+         Status(ErrorKind::kDeadlineExceeded, "the deadline has passed"));
+  }
 }
 
 void StepLoop::run(std::span<const PlannedRows> rows) {
@@ -116,7 +176,7 @@ std::span<const float> StepLoop::forward(std::span<const PlannedRows> rows) {
   batch.reserve(rows.size());
   for (const PlannedRows& each : rows) {
     const schedule::Sequence& sequence = state_.sequence(each.id);
-    const std::span<const TokenId> tokens = open_.at(each.id).tokens;
+    const std::span<const TokenId> tokens = sequence.tokens;
     batch.push_back({.tokens = tokens.subspan(sequence.num_computed_tokens, each.num_rows),
                      .first_position = sequence.num_computed_tokens,
                      .block_table = sequence.block_table.blocks(),
@@ -130,8 +190,9 @@ std::vector<Result<SampledToken>> StepLoop::sample_all(std::span<const PlannedRo
   std::vector<Result<SampledToken>> sampled(rows.size(), SampledToken{});
   const auto sample_row = [&](std::size_t i, SamplerScratch& scratch) {
     const OpenSequence& sequence = open_.at(rows[i].id);
-    const TokenHistory history{.tokens = sequence.tokens,
-                               .num_prompt_tokens = sequence.num_prompt_tokens,
+    const schedule::Sequence& computed = state_.sequence(rows[i].id);
+    const TokenHistory history{.tokens = computed.tokens,
+                               .num_prompt_tokens = computed.num_prompt_tokens,
                                .end_tokens = sequence.request.end_tokens};
     try {
       sampled[i] = sample(sequence.request.sampling, history,
@@ -162,12 +223,11 @@ void StepLoop::publish(SequenceId id, Result<SampledToken> sampled) {
   if (sequence.ends_with(token)) return finish(id, FinishReason::kStop, token);
 
   sequence.sink.send({.token = token,
-                      .index = sequence.num_generated_tokens(),
+                      .index = usage_of(id).completion_tokens,
                       .logprob = sampled->logprob,
                       .top_logprobs = std::move(sampled->top_logprobs)});
-  sequence.tokens.push_back(token);
-  state_.append_token(id);
-  if (has_all_tokens(sequence)) finish(id, FinishReason::kLength);
+  state_.append_token(id, token);
+  if (has_all_tokens(id)) finish(id, FinishReason::kLength);
 }
 
 void StepLoop::finish(SequenceId id, FinishReason reason, TokenId stop_token) {
@@ -175,26 +235,36 @@ void StepLoop::finish(SequenceId id, FinishReason reason, TokenId stop_token) {
   event.reason = reason;
   event.stop_token = stop_token;
   event.timings = timings_of(id);
+  event.usage = usage_of(id);
+  if (stop_token >= 0) ++event.usage.completion_tokens;
+  state_.learn_length(id);
   OpenSequence sequence = close(id);
-  event.usage.prompt_tokens = sequence.num_prompt_tokens;
-  event.usage.completion_tokens = sequence.num_generated_tokens() + (stop_token >= 0 ? 1 : 0);
   ended_.emplace_back(id, std::move(sequence.sink), std::move(event));
 }
 
 void StepLoop::fail(SequenceId id, Status status) {
-  OpenSequence sequence = close(id);
   FailedEvent event;
   event.status = std::move(status);
-  event.usage.prompt_tokens = sequence.num_prompt_tokens;
-  event.usage.completion_tokens = sequence.num_generated_tokens();
+  event.usage = usage_of(id);
+  OpenSequence sequence = close(id);
   ended_.emplace_back(id, std::move(sequence.sink), std::move(event));
 }
 
 StepLoop::OpenSequence StepLoop::close(SequenceId id) {
+  if (state_.sequence(id).first_run_at) drain_rate_.count(SteadyClock::now());
   state_.remove(id);
   auto node = open_.extract(id);
   TUTTI_CHECK(!node.empty());
-  return std::move(node.mapped());
+  OpenSequence sequence = std::move(node.mapped());
+  if (sequence.request.deadline) deadlines_.erase({*sequence.request.deadline, id});
+  return sequence;
+}
+
+Usage StepLoop::usage_of(SequenceId id) const {
+  const schedule::Sequence& sequence = state_.sequence(id);
+  return {.prompt_tokens = sequence.num_prompt_tokens,
+          .completion_tokens = sequence.num_tokens() - sequence.num_prompt_tokens,
+          .cached_tokens = sequence.num_cached_tokens};
 }
 
 Timings StepLoop::timings_of(SequenceId id) const {
@@ -208,15 +278,23 @@ Timings StepLoop::timings_of(SequenceId id) const {
 }
 
 EngineStats StepLoop::stats() const {
+  const schedule::Counters& counters = state_.counters();
+  const double seconds_a_row = cost_model_.costs().per_prefill_row;
   return {.num_running = static_cast<int>(state_.running().size()),
-          .num_waiting = static_cast<int>(state_.waiting().size()),
+          .num_waiting = state_.num_waiting(),
           .num_blocks = state_.pool().num_blocks(),
           .num_used_blocks = state_.pool().num_used(),
+          .num_cached_blocks = state_.pool().num_cached(),
           .num_steps = num_steps_,
-          .num_prompt_tokens = state_.counters().num_prompt_tokens,
+          .num_prompt_tokens = counters.num_prompt_tokens,
           .num_generation_tokens = num_generation_tokens_,
-          .num_preemptions = state_.counters().num_preemptions,
-          .num_recomputed_tokens = state_.counters().num_recomputed_tokens,
+          .num_preemptions = counters.num_preemptions,
+          .num_recomputed_tokens = counters.num_recomputed_tokens,
+          .num_prefix_queries = counters.num_prefix_queries,
+          .num_prefix_hits = counters.num_prefix_hits,
+          .num_pending_prompt_tokens = state_.num_pending_prompt_tokens(),
+          .prompt_tokens_per_second = seconds_a_row > 0 ? 1 / seconds_a_row : 0,
+          .ended_per_second = drain_rate_.per_second(SteadyClock::now()),
           .last_token_time = last_token_time_};
 }
 

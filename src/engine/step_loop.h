@@ -8,6 +8,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -18,9 +19,11 @@
 #include "core/event.h"
 #include "core/request.h"
 #include "device/ops.h"
+#include "engine/drain_rate.h"
 #include "engine/engine.h"
 #include "engine/sampler.h"
 #include "model/model.h"
+#include "schedule/cost_model.h"
 #include "schedule/plan.h"
 #include "schedule/state.h"
 
@@ -63,14 +66,11 @@ class StepLoop {
 
  private:
   struct OpenSequence {
-    SequenceRequest request;  // without prompt and generated, which begin `tokens`
+    SequenceRequest request;  // without prompt and generated, which the state has
     EventSink sink;
-    int num_prompt_tokens = 0;
-    std::vector<TokenId> tokens{};  // prompt and generated
     TimePoint submitted_at;
     std::optional<TimePoint> first_token_at{};
 
-    int num_generated_tokens() const { return static_cast<int>(tokens.size()) - num_prompt_tokens; }
     bool ends_with(TokenId token) const;
   };
 
@@ -83,7 +83,15 @@ class StepLoop {
                                                std::span<const float> logits);
   void publish(SequenceId id, Result<SampledToken> sampled);
   // max_tokens or the context's end is reached.
-  bool has_all_tokens(const OpenSequence& sequence) const;
+  bool has_all_tokens(SequenceId id) const;
+
+  schedule::StepBudget budget() const;
+  // Ends the sequences whose deadlines have passed.
+  void expire(TimePoint now);
+  // Seconds until the first token of a sequence that was just added, as the costs say: the prompts
+  // before it and its own without what the cache has. 0 while the costs are not known.
+  double estimated_first_token_seconds(SequenceId id) const;
+  Usage usage_of(SequenceId id) const;
 
   void finish(SequenceId id, FinishReason reason, TokenId stop_token = -1);
   void fail(SequenceId id, Status status);
@@ -100,6 +108,9 @@ class StepLoop {
   schedule::State state_;
   std::unordered_map<SequenceId, OpenSequence> open_;
   std::vector<EndedSequence> ended_;
+  std::set<std::pair<TimePoint, SequenceId>> deadlines_;
+  schedule::CostModel cost_model_;
+  DrainRate drain_rate_;
   std::vector<SamplerScratch> scratches_;  // one for each worker of the pool
   std::uint64_t num_steps_ = 0;
   std::uint64_t num_generation_tokens_ = 0;

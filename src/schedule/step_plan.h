@@ -1,6 +1,7 @@
 // What one step will do, as a value: plan() makes it, State::apply() carries it out.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "base/clock.h"
@@ -19,13 +20,35 @@ struct PlannedRows {
   friend bool operator==(const PlannedRows&, const PlannedRows&) = default;
 };
 
+// A sequence that begins to run, with the blocks of the prefix cache that hold its first positions.
+struct Admission {
+  SequenceId id;
+  std::vector<BlockId> cached_blocks{};
+  // A block whose first num_partial positions are the next ones; they are copied.
+  std::optional<BlockId> partial_block{};
+  int num_partial = 0;
+
+  int num_cached_tokens() const {
+    return static_cast<int>(cached_blocks.size()) * kBlockSize + num_partial;
+  }
+  friend bool operator==(const Admission&, const Admission&) = default;
+};
+
 struct StepPlan {
   TimePoint planned_at;
-  std::vector<SequenceId> preempted;  // newest first; they lose their blocks and wait again
-  std::vector<SequenceId> admitted;   // oldest first
-  std::vector<PlannedRows> rows;      // oldest first, each sequence once
+  std::vector<SequenceId> preempted;  // they lose their blocks and wait again
+  std::vector<Admission> admitted;
+  std::vector<PlannedRows> rows;  // oldest sequence first, each once
 
   friend bool operator==(const StepPlan&, const StepPlan&) = default;
+};
+
+// The first num_positions positions of a block, to be copied into another before the forward pass.
+struct BlockCopy {
+  BlockId from, to;
+  int num_positions = 0;
+
+  friend bool operator==(const BlockCopy&, const BlockCopy&) = default;
 };
 
 }  // namespace tutti::schedule

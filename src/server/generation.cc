@@ -20,7 +20,6 @@ void observe_sequence(ModelMetrics& metrics, const Usage& usage, const Timings& 
                       Duration total) {
   metrics.prompt_tokens.observe(usage.prompt_tokens);
   metrics.generation_tokens.observe(usage.completion_tokens);
-  metrics.prefix_cache_hits.fetch_add(static_cast<std::uint64_t>(usage.cached_tokens));
   metrics.e2e_latency.observe(to_seconds(total));
   metrics.queue_time.observe(to_seconds(timings.queued));
   metrics.prefill_time.observe(to_seconds(timings.prefill));

@@ -57,7 +57,6 @@ struct ModelMetrics {
   std::array<std::atomic<std::uint64_t>, kNumOutcomes> requests{};
   // Sequences that ended, by reason.
   std::atomic<std::uint64_t> finished_stop{0}, finished_length{0}, finished_abort{0};
-  std::atomic<std::uint64_t> prefix_cache_hits{0};  // tokens
   Histogram time_to_first_token, inter_token_latency, e2e_latency;
   Histogram queue_time, inference_time, prefill_time, decode_time;
   Histogram prompt_tokens, generation_tokens;

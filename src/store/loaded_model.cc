@@ -119,6 +119,8 @@ Status start(const LoadOptions& options, LoadedModel& model) {
   engine_options.token_budget = options.token_budget;
   engine_options.max_running = options.max_running;
   engine_options.max_waiting = options.max_waiting;
+  engine_options.target_itl = options.target_itl;
+  engine_options.use_prefix_cache = options.use_prefix_cache;
   TUTTI_ASSIGN_OR_RETURN(model.engine,
                          engine::start_engine(*model.model, *model.ops, engine_options));
   return {};

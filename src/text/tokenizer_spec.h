@@ -87,14 +87,12 @@ struct Punctuation {
   SplitBehavior behavior = SplitBehavior::kIsolated;
 };
 struct Bert {};
-struct UnicodeScripts {};
 }  // namespace pre_tokenizer
 
 using PreTokenizerSpec =
     std::variant<pre_tokenizer::Split, pre_tokenizer::ByteLevel, pre_tokenizer::Digits,
                  pre_tokenizer::Metaspace, pre_tokenizer::Whitespace,
-                 pre_tokenizer::WhitespaceSplit, pre_tokenizer::Punctuation, pre_tokenizer::Bert,
-                 pre_tokenizer::UnicodeScripts>;
+                 pre_tokenizer::WhitespaceSplit, pre_tokenizer::Punctuation, pre_tokenizer::Bert>;
 
 namespace decoder {
 struct ByteLevel {};

@@ -9,6 +9,7 @@
 #include "kernels/float_mode.h"
 #include "kernels/kernel_table.h"
 #include "kernels/panel.h"
+#include "kernels/q8_law.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -52,9 +53,11 @@ CpuFeatures detect() {
                     has(ebx, kVl) && (state & kAvx512State) == kAvx512State;
   std::uint32_t eax1 = 0, ebx1 = 0, ecx1 = 0, edx1 = 0;
   constexpr int kAvx512Bf16 = 5;
-  features.avx512_bf16 = features.avx512 &&
-                         __get_cpuid_count(7, 1, &eax1, &ebx1, &ecx1, &edx1) != 0 &&
-                         has(eax1, kAvx512Bf16);
+  constexpr int kAvxVnni = 4, kAvx512Vnni = 11;
+  const bool has_leaf = __get_cpuid_count(7, 1, &eax1, &ebx1, &ecx1, &edx1) != 0;
+  features.avx512_bf16 = features.avx512 && has_leaf && has(eax1, kAvx512Bf16);
+  features.avx_vnni = features.avx2 && has_leaf && has(eax1, kAvxVnni);
+  features.avx512_vnni = features.avx512 && has(ecx, kAvx512Vnni);
   features.amx = features.avx512 && has(edx, kAmxBf16) && has(edx, kAmxTile) &&
                  (state & kTileState) == kTileState && amx_permitted();
   return features;
@@ -116,6 +119,21 @@ const kernels::KernelTable& best_amx() {
 }
 #endif
 
+const kernels::QuantizedKernels& q8_kernels_of(Isa isa) {
+#if defined(__x86_64__)
+  const CpuFeatures& features = cpu_features();
+  switch (isa) {
+    case Isa::kRef:
+      break;
+    case Isa::kAvx2:
+      return features.avx_vnni ? kernels::avxvnni_q8_kernels() : kernels::avx2_q8_kernels();
+    default:
+      return features.avx512_vnni ? kernels::avx512vnni_q8_kernels() : kernels::avx512_q8_kernels();
+  }
+#endif
+  return kernels::ref_q8_kernels();
+}
+
 }  // namespace
 
 const CpuFeatures& cpu_features() {
@@ -145,8 +163,7 @@ const kernels::KernelTable& kernels_of(Isa isa) {
 
 const kernels::QuantizedKernels* quantized_kernels_of(ComputeClass compute_class, Isa isa) {
   if (compute_class == ComputeClass::kInt8) return kernels_of(isa).int8;
-  if (compute_class == ComputeClass::kQ8) return kernels_of(isa).q8;
-  return nullptr;
+  return compute_class == ComputeClass::kQ8 ? &q8_kernels_of(isa) : nullptr;
 }
 
 }  // namespace tutti::device

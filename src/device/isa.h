@@ -15,6 +15,8 @@ struct CpuFeatures {
   bool avx2 = false;         // with FMA and F16C
   bool avx512 = false;       // F, BW, DQ, VL
   bool avx512_bf16 = false;  // VDPBF16PS
+  bool avx512_vnni = false;  // VPDPBUSD on 512-bit registers
+  bool avx_vnni = false;     // and on 256-bit ones, VEX-coded
   bool amx = false;          // tiles of bf16; this process was permitted to use them
 };
 const CpuFeatures& cpu_features();

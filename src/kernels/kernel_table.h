@@ -103,8 +103,7 @@ struct KernelTable {
   // x = fma(y, scale, x).
   void (*add_scaled)(float* x, const float* y, float scale, std::size_t count);
 
-  // Linear layers of the classes q8 and int8; nullptr: the instruction set has none.
-  const QuantizedKernels* q8 = nullptr;
+  // Linear layers of the class int8; nullptr: the instruction set has none.
   const QuantizedKernels* int8 = nullptr;
 };
 

@@ -6,8 +6,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <random>
 
 #include "kernels/bf16_law.h"
@@ -15,26 +13,13 @@
 #include "kernels/kernel_table.h"
 #include "kernels/kv_page.h"
 #include "kernels/op_cases.h"
+#include "kernels/testing/aligned.h"
 #include "kernels/testing/random_data.h"
 #include "kernels/testing/tables.h"
 #include "tensor/dequantize.h"
 
 namespace tutti::kernels {
 namespace {
-
-struct AlignedDelete {
-  void operator()(void* p) const { ::operator delete[](p, std::align_val_t{64}); }
-};
-template <typename T>
-using Aligned = std::unique_ptr<T[], AlignedDelete>;
-
-// Zeroed, aligned to 64 bytes, of exactly `count` values, so that sanitizers see what is beyond.
-template <typename T>
-Aligned<T> aligned(std::size_t count) {
-  void* memory = ::operator new[](count * sizeof(T), std::align_val_t{64});
-  std::memset(memory, 0, count * sizeof(T));
-  return Aligned<T>(static_cast<T*>(memory));
-}
 
 ::testing::AssertionResult same_bits(const float* expected, const float* actual,
                                      std::size_t count) {

@@ -30,6 +30,12 @@ inline Emulated512i emulated_cvtepi8_epi32(__m128i x) {
   to.m256i[1] = _mm256_cvtepi8_epi32(_mm_srli_si128(x, 8));
   return simde__m512i_from_private(to);
 }
+inline Emulated512i emulated_cvtepu8_epi32(__m128i x) {
+  simde__m512i_private to;
+  to.m256i[0] = _mm256_cvtepu8_epi32(x);
+  to.m256i[1] = _mm256_cvtepu8_epi32(_mm_srli_si128(x, 8));
+  return simde__m512i_from_private(to);
+}
 inline Emulated512i emulated_cvtepu16_epi32(__m256i x) {
   simde__m512i_private to;
   to.m256i[0] = _mm256_cvtepu16_epi32(_mm256_castsi256_si128(x));
@@ -61,9 +67,13 @@ inline void emulated_mask_storeu_ps(float* p, unsigned mask, Emulated512 x) {
   }
 }
 
+// SIMDe's own alias has the arguments of the masked function.
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16(a, b) simde_mm512_madd_epi16(a, b)
 #define _mm512_cvtps_epi32 emulated_cvtps_epi32
 #define _mm512_cvtepi32_ps emulated_cvtepi32_ps
 #define _mm512_cvtepi8_epi32 emulated_cvtepi8_epi32
+#define _mm512_cvtepu8_epi32 emulated_cvtepu8_epi32
 #define _mm512_cvtepu16_epi32 emulated_cvtepu16_epi32
 #define _mm512_cvtph_ps emulated_cvtph_ps
 #define _mm512_cvtepi32_epi16 emulated_cvtepi32_epi16

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/kernel_table.h"
+#include "kernels/quantized_kernels.h"
 
 namespace tutti::kernels {
 
@@ -15,5 +16,12 @@ struct NamedTable {
 };
 // Without ref_kernels().
 std::vector<NamedTable> tables_under_test();
+
+struct NamedQuantizedTable {
+  std::string name;
+  const QuantizedKernels* table;
+};
+// Of the class q8, without ref_q8_kernels().
+std::vector<NamedQuantizedTable> q8_tables_under_test();
 
 }  // namespace tutti::kernels

@@ -337,7 +337,7 @@ int run(int count, char** words) {
   if (!parse(count, words, options)) {
     fmt::print(
         stderr,
-        "bench_ops [--compute bf16|int8|q8|f32] [--isa ref|avx2|avx512|amx] [--threads N]\n"
+        "bench_ops [--compute bf16|int8|q8|f32] [--isa ref|avx2|avx512|amx|neon] [--threads N]\n"
         "          [--only TEXT] [--types Q4_0,...] [--rows 1,16,...] [--seconds S] [--json] "
         "[--svg FILE]\n");
     return 2;

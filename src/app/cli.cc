@@ -73,8 +73,8 @@ void add_model_flags(CommandBuilder& builder, ModelOptions& model) {
       ->check(CLI::IsMember({"auto", "bf16", "int8", "q8", "f32"}));
   builder
       .add("isa", model.isa,
-           "instruction set: auto (the best this machine has), ref, avx2, avx512, amx")
-      ->check(CLI::IsMember({"auto", "ref", "avx2", "avx512", "amx"}));
+           "instruction set: auto (the best this machine has), ref, avx2, avx512, amx, neon")
+      ->check(CLI::IsMember({"auto", "ref", "avx2", "avx512", "amx", "neon"}));
   builder.add("threads", model.threads, "compute threads; 0: one for each physical core given")
       ->check(CLI::Range(0, 1024));
 }

@@ -7,6 +7,7 @@
 #include "device/large_buffer.h"
 #include "kernels/bf16_law.h"
 #include "kernels/float_mode.h"
+#include "kernels/int8_weights.h"
 #include "kernels/kernel_table.h"
 #include "kernels/panel.h"
 #include "kernels/q8_law.h"
@@ -15,6 +16,8 @@
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 namespace tutti::device {
@@ -53,13 +56,27 @@ CpuFeatures detect() {
                     has(ebx, kVl) && (state & kAvx512State) == kAvx512State;
   std::uint32_t eax1 = 0, ebx1 = 0, ecx1 = 0, edx1 = 0;
   constexpr int kAvx512Bf16 = 5;
-  constexpr int kAvxVnni = 4, kAvx512Vnni = 11;
+  constexpr int kAvxVnni = 4, kAvx512Vbmi = 1, kAvx512Vnni = 11;
   const bool has_leaf = __get_cpuid_count(7, 1, &eax1, &ebx1, &ecx1, &edx1) != 0;
   features.avx512_bf16 = features.avx512 && has_leaf && has(eax1, kAvx512Bf16);
   features.avx_vnni = features.avx2 && has_leaf && has(eax1, kAvxVnni);
   features.avx512_vnni = features.avx512 && has(ecx, kAvx512Vnni);
+  features.avx512_vbmi = features.avx512 && has(ecx, kAvx512Vbmi);
   features.amx = features.avx512 && has(edx, kAmxBf16) && has(edx, kAmxTile) &&
                  (state & kTileState) == kTileState && amx_permitted();
+  constexpr int kAmxInt8 = 25;
+  features.amx_int8 = features.amx && has(edx, kAmxInt8);
+  return features;
+}
+#elif defined(__aarch64__)
+// Source: Linux Documentation/arm64/elf_hwcaps.rst.
+CpuFeatures detect() {
+  constexpr unsigned long kDotProducts = 1ul << 20;     // HWCAP_ASIMDDP
+  constexpr unsigned long kMatrixProducts = 1ul << 13;  // HWCAP2_I8MM
+  CpuFeatures features;
+  features.neon = true;
+  features.neon_dot = (getauxval(AT_HWCAP) & kDotProducts) != 0;
+  features.neon_i8mm = features.neon_dot && (getauxval(AT_HWCAP2) & kMatrixProducts) != 0;
   return features;
 }
 #else
@@ -72,6 +89,7 @@ std::vector<Isa> detect_isas() {
   if (features.avx2) isas.push_back(Isa::kAvx2);
   if (features.avx512) isas.push_back(Isa::kAvx512);
   if (features.amx) isas.push_back(Isa::kAmx);
+  if (features.neon) isas.push_back(Isa::kNeon);
   return isas;
 }
 
@@ -113,9 +131,12 @@ const kernels::KernelTable& best_avx512() {
       cpu_features().avx512_bf16 && follows_the_law(kernels::avx512_bf16_kernels());
   return use_dot ? kernels::avx512_bf16_kernels() : kernels::avx512_kernels();
 }
+bool use_tiles() {
+  static const bool follows = follows_the_law(kernels::amx_kernels());
+  return follows;
+}
 const kernels::KernelTable& best_amx() {
-  static const bool use_tiles = follows_the_law(kernels::amx_kernels());
-  return use_tiles ? kernels::amx_kernels() : best_avx512();
+  return use_tiles() ? kernels::amx_kernels() : best_avx512();
 }
 #endif
 
@@ -132,6 +153,25 @@ const kernels::QuantizedKernels& q8_kernels_of(Isa isa) {
   }
 #endif
   return kernels::ref_q8_kernels();
+}
+
+// Sums of integers are exact, so no trial is needed; but the AMX table has tiles of bf16 as well.
+const kernels::QuantizedKernels& int8_kernels_of(Isa isa) {
+  if (isa == Isa::kRef) return kernels::ref_int8_kernels();
+#if defined(__x86_64__)
+  const CpuFeatures& features = cpu_features();
+  const bool has_dot = features.avx512_vnni && features.avx512_vbmi;
+  if (isa == Isa::kAmx && has_dot && features.amx_int8 && use_tiles()) {
+    return kernels::amx_int8_kernels();
+  }
+  if (isa != Isa::kAvx2 && has_dot) return kernels::avx512vnni_int8_kernels();
+  return features.avx_vnni ? kernels::avxvnni_int8_kernels() : kernels::avx2_int8_kernels();
+#elif defined(__aarch64__)
+  if (cpu_features().neon_i8mm) return kernels::neon_i8mm_int8_kernels();
+  return cpu_features().neon_dot ? kernels::neon_dot_int8_kernels() : kernels::neon_int8_kernels();
+#else
+  return kernels::ref_int8_kernels();
+#endif
 }
 
 }  // namespace
@@ -155,6 +195,9 @@ const kernels::KernelTable& kernels_of(Isa isa) {
       return best_avx512();
     case Isa::kAmx:
       return best_amx();
+#elif defined(__aarch64__)
+    case Isa::kNeon:
+      return kernels::neon_kernels();
 #endif
     default:
       return kernels::ref_kernels();
@@ -162,7 +205,7 @@ const kernels::KernelTable& kernels_of(Isa isa) {
 }
 
 const kernels::QuantizedKernels* quantized_kernels_of(ComputeClass compute_class, Isa isa) {
-  if (compute_class == ComputeClass::kInt8) return kernels_of(isa).int8;
+  if (compute_class == ComputeClass::kInt8) return &int8_kernels_of(isa);
   return compute_class == ComputeClass::kQ8 ? &q8_kernels_of(isa) : nullptr;
 }
 

@@ -16,8 +16,13 @@ struct CpuFeatures {
   bool avx512 = false;       // F, BW, DQ, VL
   bool avx512_bf16 = false;  // VDPBF16PS
   bool avx512_vnni = false;  // VPDPBUSD on 512-bit registers
-  bool avx_vnni = false;     // and on 256-bit ones, VEX-coded
+  bool avx512_vbmi = false;  // VPERMB
+  bool avx_vnni = false;     // VPDPBUSD on 256-bit registers, VEX-coded
   bool amx = false;          // tiles of bf16; this process was permitted to use them
+  bool amx_int8 = false;     // and tiles of int8
+  bool neon = false;         // 64-bit ARM
+  bool neon_dot = false;     // SDOT
+  bool neon_i8mm = false;    // SMMLA
 };
 const CpuFeatures& cpu_features();
 

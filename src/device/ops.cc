@@ -36,6 +36,8 @@ const char* to_string(Isa isa) {
       return "avx512";
     case Isa::kAmx:
       return "amx";
+    case Isa::kNeon:
+      return "neon";
   }
   return "?";
 }
@@ -50,10 +52,11 @@ Result<ComputeClass> parse_compute_class(const std::string& word) {
 }
 
 Result<Isa> parse_isa(const std::string& word) {
-  for (const Isa known : {Isa::kRef, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
+  for (const Isa known : {Isa::kRef, Isa::kAvx2, Isa::kAvx512, Isa::kAmx, Isa::kNeon}) {
     if (word == to_string(known)) return known;
   }
-  return invalid_argument("isa", fmt::format("isa is ref, avx2, avx512 or amx, not \"{}\"", word));
+  return invalid_argument("isa",
+                          fmt::format("isa is ref, avx2, avx512, amx or neon, not \"{}\"", word));
 }
 
 ComputeClass choose_compute_class(std::span<const TensorView> weights, Isa isa) {

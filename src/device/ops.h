@@ -33,15 +33,15 @@ enum class ComputeClass {
   kInt8,  // integer sums over 256 inputs, shaped for AMX
   kQ8,    // integer sums over 32 inputs, shaped for AVX2 and VNNI
 };
-enum class Isa { kRef, kAvx2, kAvx512, kAmx };
+enum class Isa { kRef, kAvx2, kAvx512, kAmx, kNeon };
 
 const char* to_string(ComputeClass compute_class);  // "f32", "bf16", "int8", "q8"
-const char* to_string(Isa isa);                     // "ref", "avx2", "avx512", "amx"
+const char* to_string(Isa isa);                     // "ref", "avx2", "avx512", "amx", "neon"
 Result<ComputeClass> parse_compute_class(const std::string& word);
 Result<Isa> parse_isa(const std::string& word);
 
-// The instruction sets this machine has (CPUID, XCR0, and for AMX the kernel's permission), best
-// last. kRef is always there.
+// The instruction sets this machine has (x86: CPUID, XCR0, and for AMX the kernel's permission;
+// 64-bit ARM has NEON), best last. kRef is always there.
 std::vector<Isa> available_isas();
 
 // The class that `--compute auto` means for a model with these weights on this machine: int8 (with

@@ -85,7 +85,7 @@ double relative_error(std::span<const double> exact, std::span<const float> actu
 }
 
 TEST(Ops, WordsAndBack) {
-  for (const Isa isa : {Isa::kRef, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
+  for (const Isa isa : {Isa::kRef, Isa::kAvx2, Isa::kAvx512, Isa::kAmx, Isa::kNeon}) {
     EXPECT_EQ(parse_isa(to_string(isa)).value(), isa);
   }
   for (const ComputeClass known :
@@ -99,7 +99,7 @@ TEST(Ops, WordsAndBack) {
 TEST(Ops, AnInstructionSetThatTheMachineLacksIsRefusedByName) {
   EXPECT_EQ(available_isas().front(), Isa::kRef);
   const auto isas = available_isas();
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
+  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAmx, Isa::kNeon}) {
     const bool there = std::find(isas.begin(), isas.end(), isa) != isas.end();
     const auto ops = Ops::create({ComputeClass::kBf16, isa, 1});
     EXPECT_EQ(ops.ok(), there);

@@ -2,6 +2,8 @@
 // tile multiplier, which cannot do otherwise.
 #pragma once
 
+#include <cstdint>
+
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
@@ -11,22 +13,33 @@ namespace tutti::kernels {
 // Sets flush-to-zero and denormals-are-zero on this thread, and puts the old mode back at the end.
 class ScopedFlushDenormals {
  public:
-#if defined(__x86_64__)
-  ScopedFlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | kFlushToZero | kInputsZero); }
-  ~ScopedFlushDenormals() { _mm_setcsr(saved_); }
-#else
-  ScopedFlushDenormals() = default;
-  ~ScopedFlushDenormals() {}
-#endif
+  ScopedFlushDenormals() : saved_(mode()) { set_mode(saved_ | kFlush); }
+  ~ScopedFlushDenormals() { set_mode(saved_); }
   ScopedFlushDenormals(const ScopedFlushDenormals&) = delete;
   ScopedFlushDenormals& operator=(const ScopedFlushDenormals&) = delete;
 
-#if defined(__x86_64__)
  private:
-  static constexpr unsigned kFlushToZero = 0x8000;
-  static constexpr unsigned kInputsZero = 0x0040;
-  unsigned saved_;
+#if defined(__x86_64__)
+  using Mode = unsigned;
+  static constexpr Mode kFlush = 0x8040;  // MXCSR: FTZ, DAZ
+  static Mode mode() { return _mm_getcsr(); }
+  static void set_mode(Mode mode) { _mm_setcsr(mode); }
+#elif defined(__aarch64__)
+  using Mode = std::uint64_t;
+  static constexpr Mode kFlush = Mode{1} << 24;  // FPCR: FZ, of inputs and outputs
+  static Mode mode() {
+    Mode mode;
+    asm volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
+  }
+  static void set_mode(Mode mode) { asm volatile("msr fpcr, %0" : : "r"(mode)); }
+#else
+  using Mode = int;
+  static constexpr Mode kFlush = 0;
+  static Mode mode() { return 0; }
+  static void set_mode(Mode) {}
 #endif
+  Mode saved_;
 };
 
 }  // namespace tutti::kernels

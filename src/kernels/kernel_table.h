@@ -75,8 +75,6 @@ struct AttentionJob {
 inline constexpr int kMaxAttentionRows = 48;
 inline constexpr int kMaxHeadDim = 512;
 
-struct QuantizedKernels;
-
 struct KernelTable {
   int row_block;  // rows of activations that a kernel holds in registers at once
   // How far ahead of its reads a product of few rows should fetch the weight stream, in bytes.
@@ -102,9 +100,6 @@ struct KernelTable {
   void (*silu_mul)(const float* gate, const float* up, std::size_t count, float* y);
   // x = fma(y, scale, x).
   void (*add_scaled)(float* x, const float* y, float scale, std::size_t count);
-
-  // Linear layers of the class int8; nullptr: the instruction set has none.
-  const QuantizedKernels* int8 = nullptr;
 };
 
 // Enough for any job of kMaxAttentionRows and kMaxHeadDim.
@@ -117,5 +112,6 @@ const KernelTable& avx2_kernels();
 const KernelTable& avx512_kernels();
 const KernelTable& avx512_bf16_kernels();
 const KernelTable& amx_kernels();
+const KernelTable& neon_kernels();
 
 }  // namespace tutti::kernels

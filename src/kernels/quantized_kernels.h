@@ -50,7 +50,8 @@ struct QuantizedKernels {
   // A multiple of 64. `num_inputs` is a whole number of the type's blocks.
   std::size_t (*panel_bytes)(DType dtype, int num_inputs);
   void (*pack_weights)(const QuantizedWeights&);
-  // Output `n` of a panel as the file's type says it, before any rounding of the class.
+  // Output `n` of a panel: what the file's type says as near as the panel keeps it, before any
+  // rounding of the class that multiply does.
   void (*unpack_row)(DType dtype, const std::byte* panel, int n, int num_inputs, float* row);
 
   // Activations, quantised. Bytes of `num_rows` rows, and the rows (PackRows::packed is aligned to

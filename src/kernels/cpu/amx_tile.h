@@ -1,8 +1,9 @@
 // The tile instructions that the AMX kernels use: the compiler's intrinsics, or a software tile
 // machine under the same names (TUTTI_EMULATED), so that the kernels are tested where no AMX is.
 //
-// Source of the semantics: Intel SDM volume 2, LDTILECFG, TILELOADD, TILESTORED, TDPBF16PS. The
-// order of TDPBF16PS's sums was also verified on hardware, bit by bit, against the scalar law.
+// Source of the semantics: Intel SDM volume 2, LDTILECFG, TILELOADD, TILESTORED, TDPBF16PS,
+// TDPBSSD. The order of TDPBF16PS's sums was also verified on hardware, bit by bit, against the
+// scalar law.
 #pragma once
 
 #include <cstddef>
@@ -69,13 +70,7 @@ class SoftwareTiles {
   // c[m][n] += sum over k of the pairs a[m][k] and b[k][n]; the sums of the pairs' lower and upper
   // products are kept apart, by fused multiply-add, until the end.
   void dot_bf16(int c, int a, int b) {
-    require_configured(c);
-    require_configured(a);
-    require_configured(b);
-    if (config_.rows[b] * 4 != config_.row_bytes[a] || config_.rows[c] != config_.rows[a] ||
-        config_.row_bytes[c] != config_.row_bytes[b]) {
-      __builtin_trap();
-    }
+    require_product(c, a, b);
     for (int m = 0; m < config_.rows[c]; ++m) {
       for (int n = 0; n < config_.row_bytes[c] / 4; ++n) {
         float sums[2] = {0.0f, 0.0f};
@@ -93,8 +88,33 @@ class SoftwareTiles {
     }
   }
 
+  // c[m][n] += sum over k of the products of the four signed bytes of a[m][k] and b[k][n].
+  void dot_int8(int c, int a, int b) {
+    require_product(c, a, b);
+    for (int m = 0; m < config_.rows[c]; ++m) {
+      for (int n = 0; n < config_.row_bytes[c] / 4; ++n) {
+        for (int k = 0; k < config_.rows[b]; ++k) {
+          for (int shift = 0; shift < 32; shift += 8) {
+            const int product = static_cast<std::int8_t>(values_[a][m][k] >> shift) *
+                                static_cast<std::int8_t>(values_[b][k][n] >> shift);
+            values_[c][m][n] += static_cast<std::uint32_t>(product);
+          }
+        }
+      }
+    }
+  }
+
  private:
   static constexpr int kTiles = 8;
+  void require_product(int c, int a, int b) const {
+    require_configured(c);
+    require_configured(a);
+    require_configured(b);
+    if (config_.rows[b] * 4 != config_.row_bytes[a] || config_.rows[c] != config_.rows[a] ||
+        config_.row_bytes[c] != config_.row_bytes[b]) {
+      __builtin_trap();
+    }
+  }
   void require_configured(int tile) const {
     if (config_.rows[tile] == 0 || config_.row_bytes[tile] == 0) __builtin_trap();
   }
@@ -114,12 +134,14 @@ thread_local SoftwareTiles software_tiles;
 #undef _tile_loadd
 #undef _tile_stored
 #undef _tile_dpbf16ps
+#undef _tile_dpbssd
 #define _tile_loadconfig(config) software_tiles.configure(config)
 #define _tile_release() software_tiles.release()
 #define _tile_zero(tile) software_tiles.zero(tile)
 #define _tile_loadd(tile, base, stride) software_tiles.load(tile, base, stride)
 #define _tile_stored(tile, base, stride) software_tiles.store(tile, base, stride)
 #define _tile_dpbf16ps(c, a, b) software_tiles.dot_bf16(c, a, b)
+#define _tile_dpbssd(c, a, b) software_tiles.dot_int8(c, a, b)
 
 #endif
 

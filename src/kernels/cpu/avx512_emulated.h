@@ -55,6 +55,30 @@ inline __m256i emulated_cvtepi32_epi16(Emulated512i x) {
   for (int i = 0; i < 16; ++i) halves[i] = static_cast<unsigned short>(from.u32[i]);
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(halves));
 }
+// The lowest bytes of the lanes.
+inline __m128i emulated_cvtepi32_epi8(Emulated512i x) {
+  const simde__m512i_private from = simde__m512i_to_private(x);
+  alignas(16) unsigned char bytes[16];
+  for (int i = 0; i < 16; ++i) bytes[i] = static_cast<unsigned char>(from.u32[i]);
+  return _mm_load_si128(reinterpret_cast<const __m128i*>(bytes));
+}
+// These two are many times in the unrolled kernels: as functions they take the compiler less.
+[[gnu::noinline]] inline Emulated512i emulated_permutexvar_epi8(Emulated512i index,
+                                                                Emulated512i table) {
+  const simde__m512i_private places = simde__m512i_to_private(index);
+  const simde__m512i_private from = simde__m512i_to_private(table);
+  simde__m512i_private to;
+  for (int i = 0; i < 64; ++i) to.u8[i] = from.u8[places.u8[i] & 63];
+  return simde__m512i_from_private(to);
+}
+[[gnu::noinline]] inline Emulated512i emulated_dpbusd_epi32(Emulated512i sums, Emulated512i a,
+                                                            Emulated512i b) {
+  simde__m512i_private to = simde__m512i_to_private(sums);
+  const simde__m512i_private left = simde__m512i_to_private(a);
+  const simde__m512i_private right = simde__m512i_to_private(b);
+  for (int i = 0; i < 64; ++i) to.i32[i / 4] += left.u8[i] * right.i8[i];
+  return simde__m512i_from_private(to);
+}
 inline Emulated512 emulated_maskz_loadu_ps(unsigned mask, const float* p) {
   simde__m512_private to;
   for (int i = 0; i < 16; ++i) to.f32[i] = (mask >> i & 1u) != 0 ? p[i] : 0.0f;
@@ -77,6 +101,11 @@ inline void emulated_mask_storeu_ps(float* p, unsigned mask, Emulated512 x) {
 #define _mm512_cvtepu16_epi32 emulated_cvtepu16_epi32
 #define _mm512_cvtph_ps emulated_cvtph_ps
 #define _mm512_cvtepi32_epi16 emulated_cvtepi32_epi16
+#define _mm512_cvtepi32_epi8 emulated_cvtepi32_epi8
+#undef _mm512_permutexvar_epi8
+#define _mm512_permutexvar_epi8 emulated_permutexvar_epi8
+#undef _mm512_dpbusd_epi32
+#define _mm512_dpbusd_epi32 emulated_dpbusd_epi32
 #define _mm512_maskz_loadu_ps emulated_maskz_loadu_ps
 #define _mm512_mask_storeu_ps emulated_mask_storeu_ps
 

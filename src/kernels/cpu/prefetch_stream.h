@@ -9,7 +9,11 @@ namespace {
 
 // A cache line into all levels.
 TUTTI_INLINE void prefetch_line(const std::byte* p) {
+#if defined(__aarch64__)
+  asm volatile("prfm pldl1keep, [%0]" : : "r"(p));
+#else
   asm volatile("prefetcht0 %0" : : "m"(*reinterpret_cast<const char*>(p)));
+#endif
 }
 
 // Bytes to fetch ahead, doled out evenly over the steps of a product: a burst of fetches would fill

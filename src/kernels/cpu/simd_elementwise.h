@@ -28,8 +28,6 @@ TUTTI_INLINE int lanes_left(std::size_t i, std::size_t count) {
   return count - i < kLanes ? static_cast<int>(count - i) : kLanes;
 }
 
-float square_root(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
-
 void rms_norm(const float* x, int width, const float* weight, float epsilon, float* y) {
   const auto count = static_cast<std::size_t>(width);
   Vector sums = zero();

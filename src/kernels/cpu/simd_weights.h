@@ -14,35 +14,19 @@ struct Block {
   Vector first, second;  // inputs 0..15 and 16..31
 };
 
-TUTTI_INLINE __m128i load_bytes(const std::byte* p) {
-  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-}
 TUTTI_INLINE int byte_at(const std::byte* p, int i) { return static_cast<int>(p[i]); }
 TUTTI_INLINE float half_at(const std::byte* p) {
-  const int bits = byte_at(p, 0) | byte_at(p, 1) << 8;
-  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
+  return half_to_float(byte_at(p, 0) | byte_at(p, 1) << 8);
 }
-TUTTI_INLINE __m128i low_nibbles(__m128i bytes) { return _mm_and_si128(bytes, _mm_set1_epi8(15)); }
-TUTTI_INLINE __m128i high_nibbles(__m128i bytes) {
-  return _mm_and_si128(_mm_srli_epi16(bytes, 4), _mm_set1_epi8(15));
-}
-// 16 in each byte whose bit of `bits` (of 16) is set.
-TUTTI_INLINE __m128i fifth_bits(int bits) {
-  const __m128i spread = _mm_shuffle_epi8(
-      _mm_cvtsi32_si128(bits), _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
-  const __m128i bit = _mm_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
-  const __m128i is_set = _mm_cmpeq_epi8(_mm_and_si128(spread, bit), bit);
-  return _mm_and_si128(is_set, _mm_set1_epi8(16));
-}
-TUTTI_INLINE Block scaled(__m128i first, __m128i second, float scale) {
+TUTTI_INLINE Block scaled(Bytes first, Bytes second, float scale) {
   const Vector factor = broadcast(scale);
   return {mul(widen_bytes(first), factor), mul(widen_bytes(second), factor)};
 }
-TUTTI_INLINE Block scaled_plus(__m128i first, __m128i second, float scale, float offset) {
+TUTTI_INLINE Block scaled_plus(Bytes first, Bytes second, float scale, float offset) {
   const Block product = scaled(first, second, scale);
   return {add(product.first, broadcast(offset)), add(product.second, broadcast(offset))};
 }
-TUTTI_INLINE Block scaled_minus(__m128i first, __m128i second, float scale, float offset) {
+TUTTI_INLINE Block scaled_minus(Bytes first, Bytes second, float scale, float offset) {
   const Block product = scaled(first, second, scale);
   return {sub(product.first, broadcast(offset)), sub(product.second, broadcast(offset))};
 }
@@ -82,17 +66,17 @@ struct FromQ4_0 {
   static constexpr int kEightBlocks = 144;
   TUTTI_INLINE static Block read(const std::byte* eight, int index) {
     const std::byte* block = eight + 18 * index;
-    const __m128i packed = load_bytes(block + 2);
-    const __m128i middle = _mm_set1_epi8(8);
-    return scaled(_mm_sub_epi8(low_nibbles(packed), middle),
-                  _mm_sub_epi8(high_nibbles(packed), middle), half_at(block));
+    const Bytes packed = load_bytes(block + 2);
+    const Bytes middle = splat_byte(8);
+    return scaled(sub_bytes(low_nibbles(packed), middle), sub_bytes(high_nibbles(packed), middle),
+                  half_at(block));
   }
 };
 struct FromQ4_1 {
   static constexpr int kEightBlocks = 160;
   TUTTI_INLINE static Block read(const std::byte* eight, int index) {
     const std::byte* block = eight + 20 * index;
-    const __m128i packed = load_bytes(block + 4);
+    const Bytes packed = load_bytes(block + 4);
     return scaled_plus(low_nibbles(packed), high_nibbles(packed), half_at(block),
                        half_at(block + 2));
   }
@@ -101,24 +85,24 @@ struct FromQ5_0 {
   static constexpr int kEightBlocks = 176;
   TUTTI_INLINE static Block read(const std::byte* eight, int index) {
     const std::byte* block = eight + 22 * index;
-    const __m128i packed = load_bytes(block + 6);
+    const Bytes packed = load_bytes(block + 6);
     const int low_bits = byte_at(block, 2) | byte_at(block, 3) << 8;
     const int high_bits = byte_at(block, 4) | byte_at(block, 5) << 8;
-    const __m128i middle = _mm_set1_epi8(16);
-    const __m128i low = _mm_or_si128(low_nibbles(packed), fifth_bits(low_bits));
-    const __m128i high = _mm_or_si128(high_nibbles(packed), fifth_bits(high_bits));
-    return scaled(_mm_sub_epi8(low, middle), _mm_sub_epi8(high, middle), half_at(block));
+    const Bytes middle = splat_byte(16);
+    const Bytes low = or_bytes(low_nibbles(packed), fifth_bits(low_bits));
+    const Bytes high = or_bytes(high_nibbles(packed), fifth_bits(high_bits));
+    return scaled(sub_bytes(low, middle), sub_bytes(high, middle), half_at(block));
   }
 };
 struct FromQ5_1 {
   static constexpr int kEightBlocks = 192;
   TUTTI_INLINE static Block read(const std::byte* eight, int index) {
     const std::byte* block = eight + 24 * index;
-    const __m128i packed = load_bytes(block + 8);
+    const Bytes packed = load_bytes(block + 8);
     const int low_bits = byte_at(block, 4) | byte_at(block, 5) << 8;
     const int high_bits = byte_at(block, 6) | byte_at(block, 7) << 8;
-    return scaled_plus(_mm_or_si128(low_nibbles(packed), fifth_bits(low_bits)),
-                       _mm_or_si128(high_nibbles(packed), fifth_bits(high_bits)), half_at(block),
+    return scaled_plus(or_bytes(low_nibbles(packed), fifth_bits(low_bits)),
+                       or_bytes(high_nibbles(packed), fifth_bits(high_bits)), half_at(block),
                        half_at(block + 2));
   }
 };
@@ -144,8 +128,8 @@ struct FromQ4_K {
   TUTTI_INLINE static Block read(const std::byte* eight, int index) {
     const ScaleAndMinimum k = k_scale_and_minimum(eight, index);
     const std::byte* nibbles = eight + 16 + index / 2 * 32;
-    const __m128i first = load_bytes(nibbles);
-    const __m128i second = load_bytes(nibbles + 16);
+    const Bytes first = load_bytes(nibbles);
+    const Bytes second = load_bytes(nibbles + 16);
     return index % 2 == 0
                ? scaled_minus(low_nibbles(first), low_nibbles(second), k.scale, k.minimum)
                : scaled_minus(high_nibbles(first), high_nibbles(second), k.scale, k.minimum);
@@ -153,27 +137,24 @@ struct FromQ4_K {
 };
 struct FromQ5_K {
   static constexpr int kEightBlocks = 176;
-  TUTTI_INLINE static __m128i fifth(const std::byte* bytes, int index) {
-    const __m128i bit = _mm_set1_epi8(static_cast<char>(1 << index));
-    const __m128i is_set = _mm_cmpeq_epi8(_mm_and_si128(load_bytes(bytes), bit), bit);
-    return _mm_and_si128(is_set, _mm_set1_epi8(16));
+  TUTTI_INLINE static Bytes fifth(const std::byte* bytes, int index) {
+    return sixteen_where_set(load_bytes(bytes), splat_byte(1 << index));
   }
   TUTTI_INLINE static Block read(const std::byte* eight, int index) {
     const ScaleAndMinimum k = k_scale_and_minimum(eight, index);
     const std::byte* nibbles = eight + 48 + index / 2 * 32;
-    __m128i first = load_bytes(nibbles);
-    __m128i second = load_bytes(nibbles + 16);
+    Bytes first = load_bytes(nibbles);
+    Bytes second = load_bytes(nibbles + 16);
     first = index % 2 == 0 ? low_nibbles(first) : high_nibbles(first);
     second = index % 2 == 0 ? low_nibbles(second) : high_nibbles(second);
-    return scaled_minus(_mm_or_si128(first, fifth(eight + 16, index)),
-                        _mm_or_si128(second, fifth(eight + 32, index)), k.scale, k.minimum);
+    return scaled_minus(or_bytes(first, fifth(eight + 16, index)),
+                        or_bytes(second, fifth(eight + 32, index)), k.scale, k.minimum);
   }
 };
 struct FromQ6_K {
   static constexpr int kEightBlocks = 210;
-  TUTTI_INLINE static __m128i upper_bits(const std::byte* bytes, int quarter) {
-    const __m128i pairs = _mm_srl_epi16(load_bytes(bytes), _mm_cvtsi32_si128(2 * quarter));
-    return _mm_slli_epi16(_mm_and_si128(pairs, _mm_set1_epi8(3)), 4);
+  TUTTI_INLINE static Bytes upper_bits(const std::byte* bytes, int quarter) {
+    return upper_bit_pairs(load_bytes(bytes), quarter);
   }
   TUTTI_INLINE static Block read(const std::byte* eight, int index) {
     const int half = index / 4;
@@ -181,13 +162,13 @@ struct FromQ6_K {
     const std::byte* low = eight + half * 64 + quarter % 2 * 32;
     const std::byte* high = eight + 128 + half * 32;
     const std::byte* scales = eight + 192 + half * 8 + quarter * 2;
-    __m128i first = load_bytes(low);
-    __m128i second = load_bytes(low + 16);
+    Bytes first = load_bytes(low);
+    Bytes second = load_bytes(low + 16);
     first = quarter < 2 ? low_nibbles(first) : high_nibbles(first);
     second = quarter < 2 ? low_nibbles(second) : high_nibbles(second);
-    const __m128i middle = _mm_set1_epi8(32);
-    first = _mm_sub_epi8(_mm_or_si128(first, upper_bits(high, quarter)), middle);
-    second = _mm_sub_epi8(_mm_or_si128(second, upper_bits(high + 16, quarter)), middle);
+    const Bytes middle = splat_byte(32);
+    first = sub_bytes(or_bytes(first, upper_bits(high, quarter)), middle);
+    second = sub_bytes(or_bytes(second, upper_bits(high + 16, quarter)), middle);
     const float d = half_at(eight + 208);
     const float first_scale = d * static_cast<float>(static_cast<signed char>(byte_at(scales, 0)));
     const float second_scale = d * static_cast<float>(static_cast<signed char>(byte_at(scales, 1)));

@@ -10,6 +10,9 @@
 
 #define TUTTI_INLINE [[gnu::always_inline]] inline
 
+// Needs the macro above.
+#include "kernels/cpu/bytes_x86.h"
+
 namespace tutti::kernels {
 namespace {
 
@@ -67,6 +70,17 @@ TUTTI_INLINE Words to_words(Vector x) {
 }
 TUTTI_INLINE Vector to_float(Words x) {
   return {_mm256_cvtepi32_ps(x.low), _mm256_cvtepi32_ps(x.high)};
+}
+TUTTI_INLINE Words load_integers(const std::int32_t* p) {
+  const auto* halves = reinterpret_cast<const __m256i*>(p);
+  return {_mm256_loadu_si256(halves), _mm256_loadu_si256(halves + 1)};
+}
+// Integers within -128..127, as bytes.
+TUTTI_INLINE void store_bytes(std::int8_t* p, Words x) {
+  const __m256i halves = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.low, x.high), 0xd8);
+  const __m128i low = _mm256_castsi256_si128(halves);
+  const __m128i bytes = _mm_packs_epi16(low, _mm256_extracti128_si256(halves, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
 }
 // x * 2^n by adding n to the exponent.
 TUTTI_INLINE Vector scale_by_power(Vector x, Words n) {
@@ -166,7 +180,7 @@ TUTTI_INLINE Vector widen_f16(const std::byte* p) {
   return {_mm256_cvtph_ps(_mm_loadu_si128(halves)), _mm256_cvtph_ps(_mm_loadu_si128(halves + 1))};
 }
 // Sixteen signed bytes.
-TUTTI_INLINE Vector widen_bytes(__m128i bytes) {
+TUTTI_INLINE Vector widen_bytes(Bytes bytes) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
           _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)))};
 }

@@ -8,6 +8,9 @@
 
 #define TUTTI_INLINE [[gnu::always_inline]] inline
 
+// Needs the macro above.
+#include "kernels/cpu/bytes_x86.h"
+
 namespace tutti::kernels {
 namespace {
 
@@ -41,6 +44,10 @@ TUTTI_INLINE Vector zero_where_less(Vector x, Vector bound, Vector value) {
 }
 TUTTI_INLINE Words to_words(Vector x) { return {_mm512_cvtps_epi32(x.lanes)}; }
 TUTTI_INLINE Vector to_float(Words x) { return {_mm512_cvtepi32_ps(x.lanes)}; }
+TUTTI_INLINE Words load_integers(const std::int32_t* p) { return {_mm512_loadu_si512(p)}; }
+TUTTI_INLINE void store_bytes(std::int8_t* p, Words x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x.lanes));
+}
 TUTTI_INLINE Vector scale_by_power(Vector x, Words n) {
   const __m512i bits = _mm512_castps_si512(x.lanes);
   return {_mm512_castsi512_ps(_mm512_add_epi32(bits, _mm512_slli_epi32(n.lanes, 23)))};
@@ -120,14 +127,13 @@ TUTTI_INLINE Vector widen_bf16(const std::uint16_t* p) {
 TUTTI_INLINE Vector widen_f16(const std::byte* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
-TUTTI_INLINE Vector widen_bytes(__m128i bytes) {
+TUTTI_INLINE Vector widen_bytes(Bytes bytes) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))};
 }
 
-TUTTI_INLINE void transpose_16x16(const std::uint32_t* in, std::uint32_t* out) {
-  __m512i r[16], t[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(in + 16 * i);
+// Lane j of register i <-> lane i of register j.
+TUTTI_INLINE void transpose_lanes(__m512i (&r)[16]) {
+  __m512i t[16];
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) {
     t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
@@ -146,11 +152,22 @@ TUTTI_INLINE void transpose_16x16(const std::uint32_t* in, std::uint32_t* out) {
     const __m512i b = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
     const __m512i c = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
     const __m512i d = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
-    _mm512_storeu_si512(out + 32 * i, _mm512_shuffle_i32x4(a, c, 0x88));
-    _mm512_storeu_si512(out + 32 * (i + 4), _mm512_shuffle_i32x4(b, d, 0x88));
-    _mm512_storeu_si512(out + 32 * (i + 8), _mm512_shuffle_i32x4(a, c, 0xdd));
-    _mm512_storeu_si512(out + 32 * (i + 12), _mm512_shuffle_i32x4(b, d, 0xdd));
+    t[i] = _mm512_shuffle_i32x4(a, c, 0x88);
+    t[i + 4] = _mm512_shuffle_i32x4(b, d, 0x88);
+    t[i + 8] = _mm512_shuffle_i32x4(a, c, 0xdd);
+    t[i + 12] = _mm512_shuffle_i32x4(b, d, 0xdd);
   }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) r[i] = t[i];
+}
+
+TUTTI_INLINE void transpose_16x16(const std::uint32_t* in, std::uint32_t* out) {
+  __m512i r[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(in + 16 * i);
+  transpose_lanes(r);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) _mm512_storeu_si512(out + 32 * i, r[i]);
 }
 
 }  // namespace

@@ -23,5 +23,7 @@ struct NamedQuantizedTable {
 };
 // Of the class q8, without ref_q8_kernels().
 std::vector<NamedQuantizedTable> q8_tables_under_test();
+// Of the class int8, without ref_int8_kernels().
+std::vector<NamedQuantizedTable> int8_tables_under_test();
 
 }  // namespace tutti::kernels

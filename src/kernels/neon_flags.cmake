@@ -1,0 +1,8 @@
+# The files of kernels/cpu for 64-bit ARM; those that need more than ARMv8.0 have their own flags.
+set(neon_folder ${CMAKE_CURRENT_LIST_DIR}/cpu)
+set(neon_sources ${neon_folder}/kernels_neon.cc ${neon_folder}/int8_neon.cc
+                 ${neon_folder}/int8_neon_dot.cc ${neon_folder}/int8_neon_i8mm.cc)
+set_source_files_properties(${neon_folder}/int8_neon_dot.cc
+                            PROPERTIES COMPILE_OPTIONS "-march=armv8.2-a+dotprod")
+set_source_files_properties(${neon_folder}/int8_neon_i8mm.cc
+                            PROPERTIES COMPILE_OPTIONS "-march=armv8.2-a+dotprod+i8mm")

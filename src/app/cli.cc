@@ -8,6 +8,7 @@
 
 #include "app/commands.h"
 #include "app/flag_table.h"
+#include "app/tenant_settings.h"
 #include "base/log.h"
 
 namespace tutti::app {
@@ -157,12 +158,21 @@ void add_serve(CLI::App& app, FlagTable& table, ServeOptions& options) {
       .add("drain-timeout", options.drain_timeout_seconds,
            "seconds that running streams get to end after SIGTERM")
       ->check(CLI::Range(0, 86400));
+  builder
+      .add("sse-keep-alive", options.sse_keep_alive_seconds,
+           "seconds without output after which a stream of events gets a comment")
+      ->check(CLI::Range(1, 3600));
+  builder.add("reuse-port", options.reuse_port,
+              "listen beside another server on the same port, from when the models are loaded");
   builder.add("vllm-metric-names", options.vllm_metric_names,
               "also list metrics under vLLM's names, for its dashboards");
   builder
       .add("log-level", options.log_level, "trace, debug, info, warn, error or off",
            {{"OLLAMA_DEBUG", debug_level}})
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
+  builder.add("log-format", options.log_format, "text, or json: one object a line")
+      ->check(CLI::IsMember({"text", "json"}));
+  builder.add("log-content", options.log_content, "the log shows prompts and answers");
 }
 
 void add_run(CLI::App& app, FlagTable& table, RunOptions& options) {
@@ -260,20 +270,19 @@ Status unknown_command(CLI::App& app, const std::string& name) {
                           fmt::format("unknown command \"{}\"; there are {}", name, names));
 }
 
-}  // namespace
+// The whole command line, with what it and environment and settings file say.
+struct Program {
+  Program();
 
-int main_with_arguments(int argc, char** argv) {
-  log::initialise();
-  CLI::App app("Tutti: many people, one language model, your machine.", "tutti");
-  app.set_version_flag("--version", std::string("tutti " TUTTI_VERSION));
-  app.require_subcommand(1);
-  app.footer(kFooter);
+  // What CLI11 throws at a wrong command line, or when help is asked for, is thrown on.
+  void parse(int argc, char** argv) { app.parse(argc, argv); }
+  // What the command line left out, from environment and settings file.
+  Status fill();
+
+  CLI::App app{"Tutti: many people, one language model, your machine.", "tutti"};
   std::string settings_path;
-  app.add_option("--config", settings_path,
-                 "TOML settings file (default: TUTTI_CONFIG, "
-                 "~/.config/tutti/config.toml, /etc/tutti/config.toml)");
-
   FlagTable table;
+  std::string command;
   ServeOptions serve_options;
   RunOptions run_options;
   BenchOptions bench_options;
@@ -282,49 +291,78 @@ int main_with_arguments(int argc, char** argv) {
   TokenizeOptions tokenize_options;
   DetokenizeOptions detokenize_options;
   TemplateOptions template_options;
+};
+
+Program::Program() {
+  app.set_version_flag("--version", std::string("tutti " TUTTI_VERSION));
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  app.add_option("--config", settings_path,
+                 "TOML settings file (default: TUTTI_CONFIG, "
+                 "~/.config/tutti/config.toml, /etc/tutti/config.toml)");
   add_serve(app, table, serve_options);
   add_run(app, table, run_options);
   add_bench(app, table, bench_options);
   add_inspection(app, table, inspect_options, logits_options);
   add_text(app, table, tokenize_options, detokenize_options, template_options);
   app.add_subcommand("config-reference", "Print the tables of docs/configuration.md")->group("");
+}
 
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    const auto mistyped = mistyped_command(app);
-    const bool asks_for_help = error.get_exit_code() == 0;
-    if (mistyped && !asks_for_help) return report(unknown_command(app, *mistyped));
-    return app.exit(error);
+Status Program::fill() {
+  command = app.get_subcommands().front()->get_name();
+  if (command == "config-reference") return {};
+  TUTTI_ASSIGN_OR_RETURN(const auto path, find_settings_file(settings_path));
+  std::optional<SettingsFile> file;
+  if (path) {
+    TUTTI_ASSIGN_OR_RETURN(file, read_settings_file(*path));
+    TUTTI_RETURN_IF_ERROR(table.check_keys(*file, *path));
+    TUTTI_ASSIGN_OR_RETURN(serve_options.tenants, read_tenants(*path));
   }
+  TUTTI_RETURN_IF_ERROR(table.fill(command, file));
+  serve_options.given = table.given("serve");
+  return {};
+}
 
-  const std::string command = app.get_subcommands().front()->get_name();
-  if (command == "config-reference") {
-    std::cout << table.as_markdown();
+// serve's options as everything stands now.
+Result<ServeOptions> read_serve_options(int argc, char** argv) {
+  Program program;
+  program.parse(argc, argv);  // it was good before
+  TUTTI_RETURN_IF_ERROR(program.fill());
+  program.serve_options.reread = [argc, argv] { return read_serve_options(argc, argv); };
+  return program.serve_options;
+}
+
+}  // namespace
+
+int main_with_arguments(int argc, char** argv) {
+  log::initialise();
+  Program program;
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const auto mistyped = mistyped_command(program.app);
+    const bool asks_for_help = error.get_exit_code() == 0;
+    if (mistyped && !asks_for_help) return report(unknown_command(program.app, *mistyped));
+    return program.app.exit(error);
+  }
+  if (const Status status = program.fill(); !status.ok()) return report(status);
+  if (program.command == "config-reference") {
+    std::cout << program.table.as_markdown();
     return 0;
   }
-  auto path = find_settings_file(settings_path);
-  if (!path.ok()) return report(path.status());
-  std::optional<SettingsFile> file;
-  if (path->has_value()) {
-    auto read = read_settings_file(**path);
-    if (!read.ok()) return report(read.status());
-    file = *std::move(read);
-    if (const Status status = table.check_keys(*file, **path); !status.ok()) return report(status);
-  }
-  if (const Status status = table.fill(command, file); !status.ok()) return report(status);
+  program.serve_options.reread = [argc, argv] { return read_serve_options(argc, argv); };
 
   const std::map<std::string, std::function<int()>> commands = {
-      {"serve", [&] { return serve(serve_options); }},
-      {"run", [&] { return run_chat(run_options); }},
-      {"bench", [&] { return bench(bench_options); }},
-      {"inspect", [&] { return inspect(inspect_options); }},
-      {"logits", [&] { return logits(logits_options); }},
-      {"tokenize", [&] { return tokenize(tokenize_options); }},
-      {"detokenize", [&] { return detokenize(detokenize_options); }},
-      {"template", [&] { return render_template(template_options); }},
+      {"serve", [&] { return serve(program.serve_options); }},
+      {"run", [&] { return run_chat(program.run_options); }},
+      {"bench", [&] { return bench(program.bench_options); }},
+      {"inspect", [&] { return inspect(program.inspect_options); }},
+      {"logits", [&] { return logits(program.logits_options); }},
+      {"tokenize", [&] { return tokenize(program.tokenize_options); }},
+      {"detokenize", [&] { return detokenize(program.detokenize_options); }},
+      {"template", [&] { return render_template(program.template_options); }},
   };
-  return commands.at(command)();
+  return commands.at(program.command)();
 }
 
 }  // namespace tutti::app

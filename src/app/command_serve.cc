@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "app/commands.h"
-#include "app/settings.h"
+#include "app/serve_settings.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "dialects/ollama.h"
@@ -20,27 +20,6 @@ namespace tutti::app {
 namespace {
 
 namespace fs = std::filesystem;
-
-Result<server::ServerOptions> server_options(const ServeOptions& options) {
-  using std::chrono::seconds;
-  server::ServerOptions server;
-  server.host = options.host;
-  server.port = options.port;
-  auto body = parse_byte_size(options.max_body_size);
-  if (!body.ok()) return body.status().with_context("--max-body-size");
-  server.max_body_bytes = *body;
-  auto body_memory = parse_byte_size(options.max_body_memory);
-  if (!body_memory.ok()) return body_memory.status().with_context("--max-body-memory");
-  server.max_body_memory = *body_memory;
-  server.header_timeout = seconds(options.header_timeout_seconds);
-  server.body_timeout = seconds(options.body_timeout_seconds);
-  server.write_timeout = seconds(options.write_timeout_seconds);
-  server.drain_timeout = seconds(options.drain_timeout_seconds);
-  server.allowed_hosts = options.allowed_hosts;
-  server.allowed_origins = options.allowed_origins;
-  server.vllm_metric_names = options.vllm_metric_names;
-  return server;
-}
 
 bool is_loopback(const std::string& host) {
   if (host == "localhost") return true;
@@ -126,10 +105,12 @@ void print_welcome(const server::Server& server, const std::string& model) {
 }  // namespace
 
 int serve(const ServeOptions& options) {
-  log::set_level(options.log_level);
+  apply_log_settings(options);
   if (const Status status = check_names(options); !status.ok()) return report(status);
   auto server_settings = server_options(options);
   if (!server_settings.ok()) return report(server_settings.status());
+  server_settings->service_manager = server::ServiceManager::from_environment();
+  server_settings->inherited_sockets = server::inherited_sockets();
   if (!is_loopback(options.host)) {
     log::warn(
         "listening on {}: everybody who can reach this machine can use the models, there is "
@@ -140,6 +121,8 @@ int serve(const ServeOptions& options) {
   if (!started.ok()) return report(started.status());
   server::Server& server = **started;
   server.stop_on_signals();
+  ServeOptions current = options;
+  server.on_hangup([&] { reload_settings(server, current); });
 
   // The server answers (503 "loading") while the models are read.
   enum class Loading { kRuns, kDone, kFailed };

@@ -89,6 +89,15 @@ Status FlagTable::fill(const std::string& command, const std::optional<SettingsF
   return {};
 }
 
+std::map<std::string, std::string> FlagTable::given(const std::string& command) const {
+  std::map<std::string, std::string> values;
+  for (const Flag& flag : flags_) {
+    if (flag.command != command || flag.option->count() == 0) continue;
+    values[flag.name] = fmt::format("{}", fmt::join(flag.option->results(), ","));
+  }
+  return values;
+}
+
 Status FlagTable::check_keys(const SettingsFile& file, const std::filesystem::path& path) const {
   for (const auto& [key, values] : file) {
     const bool known = std::any_of(flags_.begin(), flags_.end(), [&key = key](const Flag& flag) {

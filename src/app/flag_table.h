@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,6 +46,9 @@ class FlagTable {
   // the file. Errors name the variable or the file's key. A bad value of a foreign variable is
   // only warned of, as Ollama does.
   Status fill(const std::string& command, const std::optional<SettingsFile>& file) const;
+
+  // The flags of `command` that were set, by whatever means, with their values joined by commas.
+  std::map<std::string, std::string> given(const std::string& command) const;
 
   // Errors for keys of the file at `path` that no command knows.
   Status check_keys(const SettingsFile& file, const std::filesystem::path& path) const;

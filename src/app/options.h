@@ -2,8 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
+
+#include "base/result.h"
+#include "server/tenants.h"
 
 namespace tutti::app {
 
@@ -36,8 +41,18 @@ struct ServeOptions {
   int body_timeout_seconds = 60;
   int write_timeout_seconds = 60;
   int drain_timeout_seconds = 30;
+  int sse_keep_alive_seconds = 10;
+  bool reuse_port = false;
   bool vllm_metric_names = false;
   std::string log_level = "info";
+  std::string log_format = "text";
+  bool log_content = false;
+  std::vector<server::TenantSettings> tenants;  // of the settings file
+
+  // The flags that were set, by whatever means, and their values as text.
+  std::map<std::string, std::string> given;
+  // All of this once more, as flags, environment and settings file are now.
+  std::function<Result<ServeOptions>()> reread;
 };
 
 struct RunOptions {

@@ -79,6 +79,7 @@ Result<SettingsFile> read_settings_file(const fs::path& path) {
   SettingsFile settings;
   for (const auto& [key, node] : table) {
     const std::string name = with_dashes(key.str());
+    if (name == "tenants") continue;  // see tenant_settings.h
     const toml::table* command = node.as_table();
     if (command == nullptr) {
       if (Status status = add_setting(name, node, settings); !status.ok()) {

@@ -19,8 +19,8 @@ namespace tutti::app {
 // "serve.port" or, at the top level, "port" -> the values as a command line would give them.
 using SettingsFile = std::map<std::string, std::vector<std::string>>;
 
-// Reads a TOML file of at most two levels. Keys may use '-' or '_'; they come out with '-'.
-// Errors name the file, and the line or the key.
+// Reads a TOML file of at most two levels, but for its tenants (tenant_settings.h). Keys may use
+// '-' or '_'; they come out with '-'. Errors name the file, and the line or the key.
 Result<SettingsFile> read_settings_file(const std::filesystem::path& path);
 
 // The file to read: `given` (an error when it does not exist), else TUTTI_CONFIG, else the first of

@@ -92,7 +92,10 @@ struct Request {
   bool truncate_to_context = false;
   // Ollama's num_keep: the tokens at the prompt's start that such a cut keeps. -1: all that fit.
   int truncate_keep_tokens = 0;
-  std::string request_id;  // the client's own, or empty
+  std::string request_id;           // the client's own, or empty
+  std::optional<Duration> timeout;  // since it was received; then it ends with kDeadlineExceeded
+  int priority = 0;                 // smaller ones first, as vLLM's
+  std::string cache_salt;           // sets its prefixes in the cache apart
 };
 
 // One sequence for the engine.

@@ -74,6 +74,9 @@ class ResponseRenderer {
   // After a choice's finish the renderer may still be asked for other choices' deltas.
   // `usage_so_far` for continuous_usage_stats is kept by the renderer from the deltas.
   virtual std::string end(const Completion& completion) = 0;
+  // Bytes that mean nothing and show a waiting client that we live; empty where the format has
+  // none.
+  virtual std::string keep_alive() = 0;
   // A terminal error in mid-stream.
   virtual std::string error(const Status& status) = 0;
   virtual std::string whole(const ResponseHead& head, const std::vector<OutputDelta>& deltas,

@@ -38,6 +38,9 @@ class Renderer final : public ResponseRenderer {
     return line(final_json("", completion));
   }
 
+  // Every line is an object that clients read.
+  std::string keep_alive() override { return {}; }
+
   std::string error(const Status& status) override { return render_error(status).body + "\n"; }
 
   std::string whole(const ResponseHead& head, const std::vector<OutputDelta>& deltas,

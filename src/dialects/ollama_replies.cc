@@ -23,7 +23,7 @@ constexpr ErrorRow kErrors[] = {
     // Ollama's own words, two spaces included: clients look for them.
     {ErrorKind::kOverloaded, 503,
      "server busy, please try again.  maximum pending requests exceeded"},
-    {ErrorKind::kDeadlineExceeded, 408, nullptr},
+    {ErrorKind::kDeadlineExceeded, 504, nullptr},
     {ErrorKind::kCancelled, 499, "the request was cancelled"},
     {ErrorKind::kUnavailable, 503, nullptr},
     {ErrorKind::kCorrupt, 500, "internal error"},

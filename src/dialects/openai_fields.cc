@@ -17,6 +17,8 @@ using Table = std::vector<Row>;
 constexpr std::size_t kMaxTokenIds = 4096;
 constexpr std::size_t kMaxPrompts = 256;
 constexpr std::size_t kMaxPromptTokens = std::size_t{1} << 22;
+constexpr std::int64_t kMaxPriority = 1000;
+constexpr NumberRange kTimeouts{0, 86400, true};
 constexpr std::size_t kMaxLogitBias = std::size_t{1} << 16;
 
 // The id that a key of logit_bias writes in decimal digits, without sign or leading zeros.
@@ -118,6 +120,20 @@ Status read_request_id(const FieldInput& input, Draft& draft) {
   const bool printable =
       !id.empty() && std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 127; });
   return printable ? Status() : wrong_value(input, "1 to 128 printable ASCII characters");
+}
+
+Status read_cache_salt(const FieldInput& input, Draft& draft) {
+  TUTTI_RETURN_IF_ERROR(read_string(input, 1024, draft.request.cache_salt));
+  return draft.request.cache_salt.empty() ? wrong_value(input, "a string that is not empty")
+                                          : Status();
+}
+
+Status read_timeout(const FieldInput& input, Draft& draft) {
+  double seconds = 0;
+  TUTTI_RETURN_IF_ERROR(read_number(input, kTimeouts, seconds));
+  draft.request.timeout =
+      std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+  return {};
 }
 
 Status read_metadata(const FieldInput& input, Draft&) {
@@ -227,14 +243,23 @@ Table common_rows() {
       accepted_string<Draft>("user", "for accounting; the answer does not depend on it"),
       accepted_string<Draft>("safety_identifier", "as user"),
       accepted_string<Draft>("prompt_cache_key", "a hint for caches; answers never depend on them"),
-      accepted_string<Draft>("cache_salt", "as prompt_cache_key"),
+      {{"cache_salt", Support::kHonoured, "string of 1 to 1024 bytes",
+        "prompts share what is cached of them only with prompts of the same salt and tenant"},
+       read_cache_salt},
       accepted_boolean<Draft>("cache_prompt", "as prompt_cache_key"),
       {{"metadata", Support::kAccepted, "object: string → string",
         "belongs to stored responses, and nothing is stored"},
        read_metadata},
       refused_field<Draft>("store", "false", "nothing is stored"),
       refused_field<Draft>("service_tier", "\"auto\" | \"default\"", "there is one tier"),
-      refused_field<Draft>("priority", "0", "all requests are equal"),
+      integer_field<Draft>(
+          "priority", {-kMaxPriority, kMaxPriority},
+          [](Draft& d) -> int& { return d.request.priority; },
+          "default 0; requests of a smaller number are computed first"),
+      {{"timeout", Support::kHonoured, describe(kTimeouts),
+        "seconds; then the answer ends with an error (status 504 where none was sent). The "
+        "x-request-timeout field says the same; the shorter one holds"},
+       read_timeout},
   };
 }
 

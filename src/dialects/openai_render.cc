@@ -99,6 +99,8 @@ class Renderer final : public ResponseRenderer {
     return out + kDone;
   }
 
+  std::string keep_alive() override { return ": keep-alive\n\n"; }
+
   std::string error(const Status& status) override {
     return fmt::format("data: {}\n\n{}", render_error(status).body, kDone);
   }

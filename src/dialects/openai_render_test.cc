@@ -309,7 +309,7 @@ TEST(OpenAiErrors, EveryKindHasItsStatus) {
                         Case{ErrorKind::kNotFound, 404, "not_found_error"},
                         Case{ErrorKind::kTooLarge, 413, "invalid_request_error"},
                         Case{ErrorKind::kOverloaded, 429, "rate_limit_error"},
-                        Case{ErrorKind::kDeadlineExceeded, 408, "timeout_error"},
+                        Case{ErrorKind::kDeadlineExceeded, 504, "timeout_error"},
                         Case{ErrorKind::kUnavailable, 503, "service_unavailable_error"},
                         Case{ErrorKind::kCorrupt, 500, "internal_error"},
                         Case{ErrorKind::kInternal, 500, "internal_error"}}) {

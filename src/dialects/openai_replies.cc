@@ -21,7 +21,7 @@ constexpr ErrorRow kErrors[] = {
     {ErrorKind::kNotFound, 404, "not_found_error", "not_found", nullptr},
     {ErrorKind::kTooLarge, 413, "invalid_request_error", "request_too_large", nullptr},
     {ErrorKind::kOverloaded, 429, "rate_limit_error", "rate_limit_exceeded", nullptr},
-    {ErrorKind::kDeadlineExceeded, 408, "timeout_error", "deadline_exceeded", nullptr},
+    {ErrorKind::kDeadlineExceeded, 504, "timeout_error", "deadline_exceeded", nullptr},
     {ErrorKind::kCancelled, 499, "cancelled_error", "cancelled", "the request was cancelled"},
     {ErrorKind::kUnavailable, 503, "service_unavailable_error", "service_unavailable", nullptr},
     {ErrorKind::kCorrupt, 500, "internal_error", "internal_error", "internal error"},

@@ -64,7 +64,7 @@ void Connection::start() {
 }
 
 void Connection::close_if_idle() {
-  if (is_idle_) abort();
+  if (!is_busy()) abort();
 }
 
 void Connection::end_generation() {
@@ -103,7 +103,10 @@ asio::awaitable<void> Connection::run() {
   while (keeps && !ended_) {
     HttpRequest request;
     if (!co_await read_request(request)) break;
+    request_context_ = make_request_context(request, context_.tenants);
+    record_ = {};
     keeps = co_await respond(request);
+    ++num_answered_;
     if (keeps && context_.draining) {  // since the answer's header promised to go on
       co_await linger();
       break;
@@ -118,7 +121,7 @@ asio::awaitable<bool> Connection::read_request(HttpRequest& request) {
   is_idle_ = !reader_.has_begun();
   body_memory_.release();
   if (is_idle_) reader_.shrink();
-  arm(context_.options.idle_timeout);
+  arm(context_.hands_over ? context_.options.header_timeout : context_.options.idle_timeout);
   while (true) {
     if (!begun && reader_.has_begun()) {
       begun = true;
@@ -184,8 +187,10 @@ asio::awaitable<bool> Connection::read_some(bool& begun) {
 asio::awaitable<bool> Connection::refuse(const HttpResponse& error) {
   context_.state.counters.count_response(error.status);
   log::debug("refused a request: {} {}", error.status, error.body);
+  HttpResponse response = error;
+  add_context_headers(make_request_context(), response);
   const std::string head =
-      format_response_head(error, HttpRequest(), BodyFraming::kContentLength, false);
+      format_response_head(response, HttpRequest(), BodyFraming::kContentLength, false);
   if (co_await write(head + error.body)) co_await linger();
   co_return false;
 }
@@ -197,35 +202,45 @@ bool Connection::keeps_alive(const HttpRequest& request) const {
 asio::awaitable<bool> Connection::respond(HttpRequest& request) {
   const Route route = find_route(request);
   if (!context_.guard.allows_host(request.host)) {
-    HttpResponse response = render_error(
-        route.dialect, invalid_argument("", fmt::format("the Host \"{}\" is not allowed; see "
-                                                        "--allowed-hosts",
-                                                        request.host)));
-    response.status = 403;
-    co_return co_await send(request, std::move(response));
+    co_return co_await refuse_to(
+        request, route,
+        invalid_argument(
+            "", fmt::format("the Host \"{}\" is not allowed; see --allowed-hosts", request.host)),
+        403);
   }
   if (!context_.guard.allows_origin(request.origin, request.host)) {
-    HttpResponse response =
-        render_error(route.dialect, invalid_argument("",
-                                                     "pages of this origin are not allowed; see "
-                                                     "--allowed-origins"));
-    response.status = 403;
-    co_return co_await send(request, std::move(response));
+    co_return co_await refuse_to(
+        request, route,
+        invalid_argument("", "pages of this origin are not allowed; see --allowed-origins"), 403);
   }
   if (request.method == "OPTIONS" && !request.origin.empty()) {
     co_return co_await send(request, context_.guard.preflight_response(request));
   }
+  const bool stops = context_.draining && !context_.hands_over;
+  if (stops && is_generation(route.endpoint)) {
+    co_return co_await refuse_to(request, route, shutting_down(), 503);
+  }
   if (is_generation(route.endpoint)) co_return co_await generate(route, request);
   if (route.endpoint == Endpoint::kReady) {
-    const Status status = co_await context_.readiness.check();
+    Status status = shutting_down();
+    if (!context_.draining) status = co_await context_.readiness.check();
     co_return co_await send(request, ready_response(status));
   }
   co_return co_await send(request, answer(route, request, context_.state));
 }
 
+asio::awaitable<bool> Connection::refuse_to(const HttpRequest& request, const Route& route,
+                                            const Status& status, int http_status) {
+  HttpResponse response = render_error(route.dialect, status);
+  response.status = http_status;
+  co_return co_await send(request, std::move(response));
+}
+
 asio::awaitable<bool> Connection::send(const HttpRequest& request, HttpResponse response) {
   context_.state.counters.count_response(response.status);
-  log::debug("{} {} {}", request.method, request.path, response.status);
+  record_.status = response.status;
+  log::debug("{} {} {} {}", request_context_.id, request.method, request.path, response.status);
+  add_context_headers(request_context_, response);
   if (request.method != "OPTIONS") {
     for (auto& header : context_.guard.cors_headers(request))
       response.headers.push_back(std::move(header));

@@ -23,6 +23,8 @@
 #include "server/host_guard.h"
 #include "server/memory_budget.h"
 #include "server/readiness.h"
+#include "server/request_context.h"
+#include "server/request_log.h"
 #include "server/request_reader.h"
 #include "server/server.h"
 #include "server/signal.h"
@@ -30,6 +32,8 @@
 namespace tutti::server {
 
 class Connection;
+
+inline Status shutting_down() { return {ErrorKind::kUnavailable, "the server is shutting down"}; }
 
 // What all connections share. Thread safety: the I/O thread only, but for `state`.
 struct ConnectionContext {
@@ -41,9 +45,11 @@ struct ConnectionContext {
   std::shared_ptr<WakeQueue> wakes;
   Readiness readiness;
   MemoryBudget body_memory;
+  TenantTable tenants;
   std::unordered_set<Connection*> connections;
-  bool draining = false;                    // answers end their connections
-  bool ending = false;                      // what still generates ends with an error
+  bool draining = false;    // answers end their connections, new requests are refused
+  bool hands_over = false;  // while draining: somebody else gets new connections, ours are served
+  bool ending = false;      // what still generates ends with an error
   std::function<void()> on_connection_end;  // after a connection left `connections`
 };
 
@@ -54,7 +60,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   ~Connection();
 
   void start();
-  // Ends it when no request is being read or answered; `context.draining` ends the others.
+  // A request is being read or answered, or is due from a client whose connection nobody else
+  // will take.
+  bool is_busy() const { return !is_idle_ || (context_.hands_over && num_answered_ == 0); }
+  // Ends it when it is not busy; `context.draining` ends the others.
   void close_if_idle();
   // With `context.ending`: ends it when it is idle; else what it generates ends with an error that
   // the client is told.
@@ -73,6 +82,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Awaitable<bool> refuse(const HttpResponse& error);
   Awaitable<bool> respond(HttpRequest& request);
   Awaitable<bool> send(const HttpRequest& request, HttpResponse response);
+  Awaitable<bool> send_error(const HttpRequest& request, const Route& route, const Status& status,
+                             int retry_after = 1);
+  Awaitable<bool> refuse_to(const HttpRequest& request, const Route& route, const Status& status,
+                            int http_status);
 
   Awaitable<bool> generate(const Route& route, HttpRequest& request);
   Awaitable<std::shared_ptr<Result<GenerationCall>>> prepare(Endpoint endpoint, std::string body);
@@ -82,6 +95,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
                              Generation& generation);
   Awaitable<bool> send_stream(const Route& route, const HttpRequest& request, GenerationCall& call,
                               Generation& generation);
+  // Ends it with an error when its time is over or the server's is.
+  void end_when_due(const GenerationCall& call, Generation& generation);
+  // Writes the request's line of the log.
+  void finish_record(const Generation* generation);
+  void keep_content(const std::vector<dialects::OutputDelta>& deltas);
 
   std::string stream_head(const HttpRequest& request, const dialects::ResponseRenderer& renderer,
                           bool keeps);
@@ -103,10 +121,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   RequestReader reader_;
   MemoryShare body_memory_;
   boost::asio::steady_timer deadline_;
+  RequestContext request_context_;
+  RequestRecord record_;
   std::shared_ptr<Signal> signal_;  // output has come, work is done, or the client is gone
   bool timed_out_ = false;
-  bool is_idle_ = false;
-  bool ended_ = false;  // by abort() or close_if_idle()
+  bool is_idle_ = true;
+  int num_answered_ = 0;  // requests
+  bool ended_ = false;    // by abort() or close_if_idle()
   bool watching_ = false;
   bool watcher_runs_ = false;
   bool disconnected_ = false;

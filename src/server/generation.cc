@@ -104,6 +104,11 @@ Status Generation::submit_choice(std::size_t prompt_index, int choice_of_prompt)
   sequence.end_tokens = prepared_.end_tokens;
   sequence.sampling.max_tokens = prompt.max_tokens;
   sequence.sampling.min_tokens = std::min(sequence.sampling.min_tokens, prompt.max_tokens);
+  sequence.tenant = prepared_.tenant;
+  sequence.tenant_weight = prepared_.tenant_weight;
+  sequence.cache_salt = prepared_.request.cache_salt;
+  sequence.priority = prepared_.request.priority;
+  sequence.deadline = prepared_.deadline;
   sequence.sampling.seed += static_cast<std::uint64_t>(choice_of_prompt);
   return prepared_.model->engine->submit(std::move(sequence), sink);
 }
@@ -146,9 +151,11 @@ void Generation::on_token(Choice& choice, const TokenEvent& event, TimePoint arr
 void Generation::on_finished(Choice& choice, const FinishedEvent& event,
                              std::vector<dialects::OutputDelta>& deltas) {
   choice.timings = event.timings;
+  choice.reason = event.reason;
   Usage usage = event.usage;
   if (choice.stream.finished()) {  // a stop string came first
     usage.completion_tokens = choice.stream.num_tokens();
+    choice.reason = FinishReason::kStop;
   } else {
     const auto& stops = prepared_.sampling.stop_token_ids;
     const bool was_asked_for =
@@ -191,7 +198,9 @@ void Generation::close_choice(Choice& choice, const Usage& usage) {
   choice.usage = usage;
   --num_open_;
   if (metrics_) {
-    observe_sequence(*metrics_, usage, choice.timings, SteadyClock::now() - submitted_);
+    const TimePoint now = SteadyClock::now();
+    observe_sequence(*metrics_, usage, choice.timings, now - submitted_);
+    metrics_->drain_rate.count(now);
   }
 }
 
@@ -219,6 +228,33 @@ dialects::Completion Generation::completion() const {
     completion.context.insert(completion.context.end(), answer.begin(), answer.end());
   }
   return completion;
+}
+
+GenerationReport Generation::report() const {
+  GenerationReport report;
+  const auto n = static_cast<std::size_t>(std::max(1, prepared_.request.n));
+  bool any_length = false;
+  for (std::size_t i = 0; i < choices_.size(); ++i) {
+    const Choice& choice = choices_[i];
+    Timings timings = choice.timings;
+    int completion_tokens = choice.usage.completion_tokens;
+    if (choice.open) {
+      completion_tokens = choice.stream.num_tokens();
+      if (completion_tokens > 0) timings.prefill = choice.first_token - submitted_;
+      if (completion_tokens > 0) timings.decode = choice.last_token - choice.first_token;
+    }
+    any_length |= choice.reason == FinishReason::kLength;
+    report.usage.completion_tokens += completion_tokens;
+    report.timings = longest(report.timings, timings);
+    if (i % n != 0) continue;
+    report.usage.prompt_tokens += static_cast<int>(prepared_.prompts[i / n].tokens.size());
+    report.usage.cached_tokens += choice.usage.cached_tokens;
+  }
+  report.end = !failure_.ok()  ? to_string(failure_.kind())
+               : num_open_ > 0 ? "cancelled"
+               : any_length    ? "length"
+                               : "stop";
+  return report;
 }
 
 void Generation::record_outcome() {

@@ -14,6 +14,13 @@
 
 namespace tutti::server {
 
+// How a request went, whatever its end.
+struct GenerationReport {
+  Usage usage;
+  Timings timings;
+  const char* end = "";  // "stop", "length", "cancelled", or the kind of its error
+};
+
 // Thread safety: one thread at a time; the wake comes from the engine's thread.
 class Generation {
  public:
@@ -42,12 +49,15 @@ class Generation {
   const PreparedRequest& prepared() const { return prepared_; }
   // May be called once finished() and failure().ok(). `total` and `load` are the caller's.
   dialects::Completion completion() const;
+  // May be called at any time.
+  GenerationReport report() const;
 
  private:
   struct Choice {
     SequenceId id;
     ChoiceStream stream;
     bool open = true;  // the engine's terminal event has not come
+    FinishReason reason = FinishReason::kStop;
     Usage usage;
     Timings timings;
     TimePoint first_token{}, last_token{};

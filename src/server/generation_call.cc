@@ -1,14 +1,9 @@
 #include "server/generation_call.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
-
 #include "base/log.h"
 #include "dialects/ollama.h"
 #include "dialects/openai.h"
 #include "server/cards.h"
-#include "server/random.h"
 
 namespace tutti::server {
 namespace {
@@ -28,13 +23,11 @@ bool is_ollama(Endpoint endpoint) {
   return endpoint == Endpoint::kOllamaChat || endpoint == Endpoint::kOllamaGenerate;
 }
 
-std::string random_id() { return fmt::format("{:016x}{:016x}", random_bits(), random_bits()); }
-
 dialects::ResponseHead make_head(const Request& request, const std::vector<PreparedPrompt>& prompts,
                                  const std::string& model_name) {
   dialects::ResponseHead head;
   const std::int64_t now = unix_nanoseconds_now();
-  head.id = request.request_id.empty() ? random_id() : request.request_id;
+  head.id = request.request_id;
   head.model = request.model.empty() ? model_name : request.model;
   head.created_unix_seconds = now / 1'000'000'000;
   head.created_rfc3339 = format_rfc3339(now);
@@ -46,14 +39,27 @@ dialects::ResponseHead make_head(const Request& request, const std::vector<Prepa
   return head;
 }
 
+Result<std::optional<Duration>> shorter_timeout(const RequestContext& context,
+                                                const Request& request) {
+  TUTTI_ASSIGN_OR_RETURN(std::optional<Duration> timeout,
+                         parse_request_timeout(context.timeout_field));
+  if (request.timeout && (!timeout || *request.timeout < *timeout)) timeout = request.timeout;
+  return timeout;
+}
+
 }  // namespace
 
 Result<GenerationCall> prepare_call(Endpoint endpoint, const std::string& body,
-                                    const ModelRegistry& registry, int max_sequences) {
+                                    const RequestContext& context, const ModelRegistry& registry,
+                                    int max_sequences) {
   GenerationCall call;
-  call.received = SteadyClock::now();
+  call.received = context.received;
   TUTTI_ASSIGN_OR_RETURN(dialects::ParsedRequest parsed, parse_body(endpoint, body));
   TUTTI_ASSIGN_OR_RETURN(call.served, registry.find(parsed.request.model));
+  // As vLLM: the header's id wins over the body's.
+  std::string& id = parsed.request.request_id;
+  if (context.has_own_id || id.empty()) id = context.id;
+  TUTTI_ASSIGN_OR_RETURN(call.timeout, shorter_timeout(context, parsed.request));
   call.stream = parsed.request.stream;
   call.load_only = parsed.load_only;
   call.keeps_tokens = endpoint == Endpoint::kOllamaGenerate;
@@ -67,6 +73,9 @@ Result<GenerationCall> prepare_call(Endpoint endpoint, const std::string& body,
     return prepared.status();
   }
   call.prepared = std::move(*prepared);
+  call.prepared.tenant = context.tenant.id;
+  call.prepared.tenant_weight = context.tenant.weight;
+  if (call.timeout) call.prepared.deadline = context.received + *call.timeout;
   call.head = make_head(call.prepared.request, call.prepared.prompts,
                         is_ollama(endpoint) ? name : short_name(name));
   return call;
@@ -80,13 +89,8 @@ dialects::Completion complete(const GenerationCall& call, const Generation* gene
 }
 
 int retry_after_seconds(const ServedModel& served) {
-  const engine::EngineStats stats = served.model->engine->stats();
-  const Histogram& latency = served.metrics->e2e_latency;
-  const std::uint64_t num_ended = latency.cumulative_count(latency.bounds().size());
-  if (num_ended == 0 || stats.num_running == 0) return 1;
-  const double seconds_each = latency.sum() / static_cast<double>(num_ended);
-  const double drained_per_second = stats.num_running / std::max(seconds_each, 1e-3);
-  return std::clamp(static_cast<int>(stats.num_waiting / drained_per_second) + 1, 1, 60);
+  const double rate = served.metrics->drain_rate.per_second(SteadyClock::now());
+  return retry_after_seconds(served.model->engine->stats().num_waiting, rate);
 }
 
 }  // namespace tutti::server

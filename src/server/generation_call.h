@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/clock.h"
@@ -10,6 +11,7 @@
 #include "server/generation.h"
 #include "server/model_registry.h"
 #include "server/prepare.h"
+#include "server/request_context.h"
 #include "server/router.h"
 
 namespace tutti::server {
@@ -23,19 +25,21 @@ struct GenerationCall {
   bool load_only = false;     // answer with whole() at once
   bool keeps_tokens = false;  // Ollama's generate gives them back as `context`
   TimePoint received{};
+  std::optional<Duration> timeout;  // since then
 };
 
 // Errors: the dialect's, the model's (kNotFound, kUnavailable while loading) and prepare()'s; they
 // are counted as rejected where the model is known.
 // Thread safety: may run on several threads at once.
 Result<GenerationCall> prepare_call(Endpoint endpoint, const std::string& body,
-                                    const ModelRegistry& registry, int max_sequences);
+                                    const RequestContext& context, const ModelRegistry& registry,
+                                    int max_sequences);
 
 // The end of a response, with what only the front knows.
 dialects::Completion complete(const GenerationCall& call, const Generation* generation);
 
-// Seconds after which a refused client may try again, from how fast sequences end: between 1 and
-// 60.
+// Seconds after which a refused client may try again, from how fast sequences end lately: between
+// 1 and 60.
 int retry_after_seconds(const ServedModel& served);
 
 }  // namespace tutti::server

@@ -28,6 +28,7 @@ constexpr StatusText kStatusTexts[] = {
     {500, "Internal Server Error"},
     {501, "Not Implemented"},
     {503, "Service Unavailable"},
+    {504, "Gateway Timeout"},
 };
 
 const char* status_text(int status) {

@@ -14,6 +14,11 @@ struct HttpRequest {
   std::string host;               // the Host field; empty for HTTP/1.0 without one
   std::string origin;             // the Origin field, or empty
   std::string requested_headers;  // of a preflight: Access-Control-Request-Headers
+  std::string authorization;      // these as they were sent, or empty
+  std::string tenant_id;          // x-tenant-id
+  std::string request_id;         // x-request-id
+  std::string timeout;            // x-request-timeout
+  std::string traceparent;        // empty too when there are several
   std::string body;
   bool is_http_1_0 = false;
   bool keep_alive = true;

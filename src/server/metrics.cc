@@ -201,7 +201,8 @@ ModelMetrics::ModelMetrics(std::string model_name, int max_model_len)
       prefill_time(kLatencyBounds),
       decode_time(kLatencyBounds),
       prompt_tokens(token_bounds(max_model_len)),
-      generation_tokens(token_bounds(max_model_len)) {}
+      generation_tokens(token_bounds(max_model_len)),
+      drain_rate(SteadyClock::now()) {}
 
 std::string render_metrics(std::span<const ModelSnapshot> models,
                            std::span<const PlainSample> samples, bool with_vllm_names) {

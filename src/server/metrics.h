@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "server/drain_rate.h"
 
 namespace tutti::server {
 
@@ -60,6 +61,7 @@ struct ModelMetrics {
   Histogram time_to_first_token, inter_token_latency, e2e_latency;
   Histogram queue_time, inference_time, prefill_time, decode_time;
   Histogram prompt_tokens, generation_tokens;
+  DrainRate drain_rate;
 };
 
 struct ModelSnapshot {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,9 @@ struct PreparedRequest {
   std::vector<PreparedPrompt> prompts;
   SamplingParams sampling;  // resolved; max_tokens stands with each prompt
   std::vector<TokenId> end_tokens;
+  std::string tenant;  // see SequenceRequest
+  double tenant_weight = 1;
+  std::optional<TimePoint> deadline;
 };
 
 // Errors name the field and the bound: a prompt longer than the context with both counts, token ids

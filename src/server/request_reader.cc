@@ -233,6 +233,11 @@ HttpRequest RequestReader::take_request() {
   request.host = std::string(message[http::field::host]);
   request.origin = std::string(message[http::field::origin]);
   request.requested_headers = std::string(message[http::field::access_control_request_headers]);
+  request.authorization = std::string(message[http::field::authorization]);
+  request.tenant_id = std::string(message["x-tenant-id"]);
+  request.request_id = std::string(message["x-request-id"]);
+  request.timeout = std::string(message["x-request-timeout"]);
+  if (message.count("traceparent") == 1) request.traceparent = std::string(message["traceparent"]);
   request.is_http_1_0 = message.version() < 11;
   request.keep_alive = message.keep_alive();
   if (!decode_target(std::string(message.target()), request.path)) request.path.clear();

@@ -9,11 +9,13 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <csignal>
 
 #include "base/log.h"
 #include "server/connection.h"
+#include "server/listener.h"
 
 namespace tutti::server {
 
@@ -24,27 +26,8 @@ using boost::system::error_code;
 namespace {
 
 constexpr int kNumWorkers = 2;
-constexpr auto kAcceptPause = std::chrono::milliseconds(100);
 // For clients to read how their requests ended, once the time to drain is over.
 constexpr auto kWriteGrace = std::chrono::milliseconds(1000);
-
-// Numbers as they are; names by the resolver.
-Result<tcp::endpoint> resolve(asio::io_context& io, const std::string& host, int port) {
-  error_code code;
-  const auto number = static_cast<unsigned short>(port);
-  const std::string name = host.empty() ? "0.0.0.0" : host;
-  const auto address = asio::ip::make_address(name, code);
-  if (!code) return tcp::endpoint(address, number);
-  tcp::resolver resolver(io);
-  const auto found = resolver.resolve(name, std::to_string(port), tcp::resolver::passive, code);
-  if (code || found.empty()) {
-    return invalid_argument("host", fmt::format("the host \"{}\" is unknown", host));
-  }
-  for (const auto& entry : found) {
-    if (entry.endpoint().address().is_v4()) return entry.endpoint();
-  }
-  return found.begin()->endpoint();
-}
 
 // A connection takes a file descriptor, and the usual soft limit is 1024.
 void raise_file_limit() {
@@ -56,12 +39,6 @@ void raise_file_limit() {
   }
 }
 
-Status cannot_bind(const tcp::endpoint& endpoint, const error_code& code) {
-  return {ErrorKind::kUnavailable,
-          fmt::format("cannot listen on {} port {}: {}", endpoint.address().to_string(),
-                      endpoint.port(), code.message())};
-}
-
 }  // namespace
 
 struct Server::Impl {
@@ -69,8 +46,9 @@ struct Server::Impl {
       : options(the_options),
         io(1),
         workers(kNumWorkers),
-        acceptor(io),
+        listener(io),
         signals(io),
+        hangups(io),
         drain_timer(io),
         wakes(std::make_shared<WakeQueue>(io)),
         context{options,
@@ -81,7 +59,9 @@ struct Server::Impl {
                 wakes,
                 Readiness(io, state.registry, wakes),
                 MemoryBudget(options.max_body_memory),
+                TenantTable(options.tenants),
                 {},
+                false,
                 false,
                 false,
                 {}} {
@@ -89,32 +69,23 @@ struct Server::Impl {
     context.on_connection_end = [this] { stop_when_drained(); };
   }
 
-  Status listen() {
-    TUTTI_ASSIGN_OR_RETURN(const tcp::endpoint endpoint, resolve(io, options.host, options.port));
-    error_code code;
-    acceptor.open(endpoint.protocol(), code);
-    if (!code) acceptor.set_option(tcp::acceptor::reuse_address(true), code);
-    if (!code) acceptor.bind(endpoint, code);
-    if (!code) acceptor.listen(asio::socket_base::max_listen_connections, code);
-    if (code) return cannot_bind(endpoint, code);
-    bound = acceptor.local_endpoint(code);
-    return {};
+  void start_listening() {
+    if (context.draining || std::exchange(is_listening, true)) return;
+    listener.start([this](tcp::socket socket) {
+      if (static_cast<int>(context.connections.size()) >= options.max_connections) return;
+      std::make_shared<Connection>(std::move(socket), context)->start();
+    });
   }
 
-  asio::awaitable<void> accept_all() {
-    while (acceptor.is_open()) {
+  // Tells the service manager's watchdog that all is well, while it is.
+  asio::awaitable<void> feed_watchdog() {
+    const auto interval = options.service_manager.watchdog() / 2;
+    asio::steady_timer timer(io);
+    while (true) {
+      timer.expires_after(interval);
       error_code code;
-      tcp::socket socket(io);
-      co_await acceptor.async_accept(socket, asio::redirect_error(asio::use_awaitable, code));
-      if (code == asio::error::operation_aborted || !acceptor.is_open()) break;
-      if (code) {  // out of file descriptors, most likely: others will be given back
-        log::warn("cannot accept a connection: {}", code.message());
-        asio::steady_timer pause(io, kAcceptPause);
-        co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, code));
-        continue;
-      }
-      if (static_cast<int>(context.connections.size()) >= options.max_connections) continue;
-      std::make_shared<Connection>(std::move(socket), context)->start();
+      co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, code));
+      if (!context.readiness.is_stalled()) options.service_manager.notify("WATCHDOG=1");
     }
   }
 
@@ -125,8 +96,9 @@ struct Server::Impl {
     if (context.draining) return end_all();
     context.draining = true;
     is_stopping = true;
-    error_code ignored;
-    acceptor.close(ignored);
+    options.service_manager.notify("STOPPING=1");
+    context.hands_over = listener.is_shared();
+    if (context.hands_over) listener.close();
     for (Connection* connection : connections()) connection->close_if_idle();
     drain_timer.expires_after(options.drain_timeout);
     drain_timer.async_wait([this](const error_code& code) {
@@ -152,10 +124,22 @@ struct Server::Impl {
     stop_when_drained();
   }
 
+  // With all requests answered, the connections that are left only wait for others.
   void stop_when_drained() {
-    if (!context.draining || !context.connections.empty()) return;
+    if (!context.draining || is_closing) return;
+    for (const Connection* connection : context.connections) {
+      if (connection->is_busy()) return;
+    }
+    is_closing = true;
+    listener.close();
+    for (Connection* connection : connections()) connection->abort();
+    if (!context.connections.empty()) {
+      is_closing = false;  // once more when the last one has gone
+      return;
+    }
     drain_timer.cancel();
     error_code ignored;
+    hangups.cancel(ignored);
     signals.cancel(ignored);
     signals.clear(ignored);  // from now on Ctrl-C ends the program
     work.reset();
@@ -167,16 +151,18 @@ struct Server::Impl {
     return {context.connections.begin(), context.connections.end()};
   }
 
-  const ServerOptions options;
+  ServerOptions options;
   ApiState state;
   asio::io_context io;
   asio::thread_pool workers;
-  tcp::acceptor acceptor;
+  Listener listener;
   asio::signal_set signals;
+  asio::signal_set hangups;
   asio::steady_timer drain_timer;
   std::shared_ptr<WakeQueue> wakes;
   ConnectionContext context;
-  tcp::endpoint bound;
+  bool is_listening = false;
+  bool is_closing = false;
   std::atomic<bool> is_stopping{false};
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
 };
@@ -195,9 +181,14 @@ Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options) {
   }
   raise_file_limit();
   auto impl = std::make_unique<Impl>(options);
-  TUTTI_RETURN_IF_ERROR(impl->listen());
+  TUTTI_RETURN_IF_ERROR(impl->listener.open(
+      {options.host, options.port, options.reuse_port, options.inherited_sockets}));
   impl->work.emplace(impl->io.get_executor());
-  asio::co_spawn(impl->io, impl->accept_all(), asio::detached);
+  if (!impl->listener.is_shared()) impl->start_listening();
+  asio::co_spawn(impl->io, impl->context.readiness.watch(), asio::detached);
+  if (options.service_manager.watchdog().count() > 0) {
+    asio::co_spawn(impl->io, impl->feed_watchdog(), asio::detached);
+  }
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 
@@ -205,8 +196,8 @@ Server::~Server() {
   // Connections end on the I/O thread's loop, which is this thread's now.
   impl_->context.draining = true;
   impl_->context.on_connection_end = {};
-  error_code ignored;
-  impl_->acceptor.close(ignored);
+  impl_->is_closing = true;
+  impl_->listener.close();
   impl_->abort_all();
   impl_->io.restart();
   while (!impl_->context.connections.empty() && impl_->io.run_one() > 0) {
@@ -222,6 +213,11 @@ void Server::add_model(std::shared_ptr<store::LoadedModel> model) {
 
 void Server::set_loading_done(bool succeeded, const std::string& reason) {
   impl_->state.registry.set_loading_done(succeeded, reason);
+  if (!succeeded) return;
+  asio::post(impl_->io, [impl = impl_.get()] {
+    impl->start_listening();
+    if (!impl->context.draining) impl->options.service_manager.notify("READY=1");
+  });
 }
 
 std::string Server::default_model_name() const {
@@ -229,10 +225,10 @@ std::string Server::default_model_name() const {
   return models.empty() ? std::string() : models.front().model->info.name;
 }
 
-int Server::port() const { return impl_->bound.port(); }
+int Server::port() const { return impl_->listener.endpoint().port(); }
 
 std::string Server::address() const {
-  const auto address = impl_->bound.address();
+  const auto address = impl_->listener.endpoint().address();
   const std::string loopback = address.is_v6() ? "::1" : "127.0.0.1";
   const std::string host = address.is_unspecified() ? loopback : address.to_string();
   return fmt::format("http://{}:{}", address.is_v6() ? "[" + host + "]" : host, port());
@@ -244,6 +240,39 @@ bool Server::is_stopping() const { return impl_->is_stopping; }
 
 void Server::stop() {
   asio::post(impl_->io, [impl = impl_.get()] { impl->stop(); });
+}
+
+void Server::reload(const ServerOptions& options) {
+  asio::post(impl_->io, [impl = impl_.get(), options] {
+    const ServerOptions before = std::exchange(impl->options, options);
+    impl->options.host = before.host;
+    impl->options.port = before.port;
+    impl->options.reuse_port = before.reuse_port;
+    impl->options.inherited_sockets = before.inherited_sockets;
+    impl->options.service_manager = before.service_manager;
+    ConnectionContext& context = impl->context;
+    context.guard = HostGuard(before.host, options.allowed_hosts, options.allowed_origins);
+    context.tenants = TenantTable(options.tenants);
+    context.body_memory.set_limit(options.max_body_memory);
+    impl->state.vllm_metric_names = options.vllm_metric_names;
+  });
+}
+
+void Server::on_hangup(std::function<void()> reload) {
+  impl_->hangups.add(SIGHUP);
+  struct Wait {
+    Impl* impl;
+    std::function<void()> reload;
+    void operator()(const error_code& code, int) const {
+      if (code) return;
+      impl->options.service_manager.notify_reloading();
+      reload();
+      // After what reload() has posted.
+      asio::post(impl->io, [impl = impl] { impl->options.service_manager.notify("READY=1"); });
+      impl->hangups.async_wait(*this);
+    }
+  };
+  impl_->hangups.async_wait(Wait{impl_.get(), std::move(reload)});
 }
 
 void Server::stop_on_signals() {

@@ -7,11 +7,14 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "server/service_manager.h"
+#include "server/tenants.h"
 #include "store/loaded_model.h"
 
 namespace tutti::server {
@@ -37,6 +40,7 @@ struct ServerOptions {
   std::chrono::milliseconds idle_timeout{120'000};   // between requests
   std::chrono::milliseconds write_timeout{60'000};   // a write that makes no progress
   std::chrono::milliseconds drain_timeout{30'000};   // running streams, after stop()
+  std::chrono::milliseconds sse_keep_alive{10'000};  // a stream of events without output
 
   // Host header: loopback names, IP addresses and the bound name are always allowed.
   std::vector<std::string> allowed_hosts;
@@ -45,6 +49,14 @@ struct ServerOptions {
   std::vector<std::string> allowed_origins;
 
   bool vllm_metric_names = false;  // /metrics also lists what it has under vLLM's names
+  bool log_content = false;        // the log has prompts and answers
+  std::vector<TenantSettings> tenants;
+
+  // Others may listen on the same port (reuse_port), or keep connections for us (inherited sockets,
+  // in place of host and port): then this server accepts from when its models are loaded.
+  bool reuse_port = false;
+  std::vector<int> inherited_sockets;
+  ServiceManager service_manager;
 };
 
 // Thread safety: every member may be called from any thread; run() from one.
@@ -68,11 +80,19 @@ class Server {
 
   // Serves on the calling thread until stop().
   void run();
-  // Stops accepting, lets running requests end up to drain_timeout, ends those left with an error
-  // that their clients are told (503, or one in the stream) within a second, then makes run()
-  // return. A second call cuts the first time short, a third both. Async-signal-unsafe: call it
+  // Lets running requests end up to drain_timeout, ends those left with an error that their clients
+  // are told (503, or one in the stream) within a second, then makes run() return. Meanwhile new
+  // requests and /ready are answered with 503; but where somebody else gets new connections
+  // (reuse_port, inherited sockets), nothing more is accepted and what had been accepted is served.
+  // A second call cuts the first time short, a third both. Async-signal-unsafe: call it
   // from a thread or from stop_on_signals().
   void stop();
+  // Takes over what can change while it runs: limits, timeouts, guards, tenants, metric names,
+  // content in the log. Connections that are open keep their limits of framing.
+  void reload(const ServerOptions& options);
+  // SIGHUP calls `reload`, on the thread of run().
+  void on_hangup(std::function<void()> reload);
+
   // Since the first stop().
   bool is_stopping() const;
   // SIGINT and SIGTERM call stop().

@@ -384,8 +384,9 @@ TEST_F(ServerTest, ASlowReaderHoldsUpNobodyAndIsEnded) {
   }
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
   EXPECT_TRUE(within(milliseconds(8000), [&] { return engine_.num_open() == 0; }));
-  quick.get("/health");
-  EXPECT_THAT(quick.read_until("\r\n"), StartsWith("HTTP/1.1 200"));
+  Client other(port());
+  other.get("/health");
+  EXPECT_THAT(other.read_until("\r\n"), StartsWith("HTTP/1.1 200"));
 }
 
 TEST_F(ServerTest, AFullQueueIsToldInEachDialect) {
@@ -436,6 +437,196 @@ TEST_F(ServerTest, ReadyMeansLoadedAndGenerating) {
   client.get("/ready");
   EXPECT_THAT(client.read_response(), StartsWith("HTTP/1.1 200"));
   EXPECT_EQ(engine_.submitted().size(), 1u) << "one probe serves for a while";
+}
+
+// Work that moves needs no probe, and a probe would only wait behind it.
+TEST_F(ServerTest, ReadyMeansThatWorkMoves) {
+  engine_.run(milliseconds(100));
+  start();
+  Client worker(port()), client(port());
+  worker.post(kChat, chat(R"(,"stream":true,"max_tokens":4000)"));
+  ASSERT_TRUE(submitted(1));
+  engine_.set_max_sequences(1);
+  for (int i = 0; i < 3; ++i) {
+    client.get("/ready");
+    EXPECT_THAT(client.read_response(), StartsWith("HTTP/1.1 200"));
+    std::this_thread::sleep_for(milliseconds(300));
+  }
+  EXPECT_EQ(engine_.submitted().size(), 1u);
+  engine_.hold(true);
+  const auto is_ready = [&] {
+    client.get("/ready");
+    return client.read_response().starts_with("HTTP/1.1 200");
+  };
+  EXPECT_TRUE(within(milliseconds(5000), [&] { return !is_ready(); }));
+  client.get("/health");
+  EXPECT_THAT(client.read_response(), StartsWith("HTTP/1.1 200"));
+  engine_.hold(false);
+  EXPECT_TRUE(within(milliseconds(1500), is_ready));
+}
+
+TEST_F(ServerTest, WhatARequestMayTakeIsBounded) {
+  engine_.hold(true);
+  engine_.run(milliseconds(1));
+  start();
+  Client client(port());
+  const auto begin = std::chrono::steady_clock::now();
+  client.post(kChat, chat(R"(,"timeout":0.2)"));
+  std::string response = client.read_response();
+  EXPECT_THAT(response, StartsWith("HTTP/1.1 504"));
+  EXPECT_THAT(response, HasSubstr("the request's time of 0.2 seconds is over"));
+  client.post("/api/generate", R"({"prompt":"Once"})", "X-Request-Timeout: 0.2\r\n");
+  EXPECT_THAT(client.read_response(), StartsWith("HTTP/1.1 504"));
+  EXPECT_EQ(engine_.num_open(), 0u);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
+  EXPECT_TRUE(engine_.submitted()[0].deadline.has_value());
+  engine_.hold(false);
+  client.post(kChat, chat(R"(,"timeout":60,"stream":true,"max_tokens":4000)"),
+              "X-Request-Timeout: 0.3\r\n");
+  response = client.read_until("0\r\n\r\n");
+  EXPECT_THAT(response, StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(response, HasSubstr(R"("code":"deadline_exceeded")"));
+  EXPECT_THAT(response, HasSubstr("0.3 seconds"));
+  EXPECT_EQ(engine_.num_open(), 0u);
+  for (const char* bad : {"0", "-1", "5s", "1e9", "nan"}) {
+    client.post(kChat, chat(""), fmt::format("X-Request-Timeout: {}\r\n", bad));
+    response = client.read_response();
+    EXPECT_THAT(response, StartsWith("HTTP/1.1 400")) << bad;
+    EXPECT_THAT(response, HasSubstr("x-request-timeout")) << bad;
+  }
+}
+
+TEST_F(ServerTest, SilentStreamsShowThatTheyLive) {
+  options_.sse_keep_alive = milliseconds(150);
+  start();
+  Client sse(port()), ndjson(port());
+  sse.post(kChat, chat(R"(,"stream":true)"));
+  ndjson.post("/api/generate", R"({"prompt":"Once"})");
+  ASSERT_TRUE(submitted(2));
+  const std::string head = sse.read_until("\r\n\r\n");
+  EXPECT_THAT(head, StartsWith("HTTP/1.1 200"));
+  const std::string first = sse.read_until(": keep-alive\n\n");
+  EXPECT_THAT(first, HasSubstr("assistant")) << "the header has come with the first event";
+  EXPECT_THAT(sse.read_until(": keep-alive\n\n"), Not(HasSubstr("data:")));
+  engine_.token(0, 300);
+  engine_.finish(0, FinishReason::kStop, 2);
+  EXPECT_THAT(sse.read_until("0\r\n\r\n"), HasSubstr("[DONE]"));
+  engine_.finish(1, FinishReason::kStop, 2);
+  const std::string lines = ndjson.read_until("0\r\n\r\n");
+  EXPECT_THAT(lines, Not(HasSubstr("keep-alive")));
+  EXPECT_THAT(lines, HasSubstr(R"("done":true)"));
+}
+
+TEST_F(ServerTest, TheEngineIsToldWhoAsksAndHowUrgently) {
+  options_.tenants = {{"lab", {"sk-1"}, {}, 2.5}};
+  start();
+  Client client(port());
+  client.post(kChat, chat(R"(,"priority":-3,"cache_salt":"pepper","stream":true)"),
+              "Authorization: Bearer sk-1\r\n");
+  ASSERT_TRUE(submitted(1));
+  Client other(port());
+  other.post("/api/generate", R"({"prompt":"Once"})", "X-Tenant-Id: web\r\n");
+  ASSERT_TRUE(submitted(2));
+  Client third(port());
+  third.post("/api/generate", R"({"prompt":"Once"})");
+  ASSERT_TRUE(submitted(3));
+  const auto sequences = engine_.submitted();
+  EXPECT_EQ(sequences[0].tenant_weight, 2.5);
+  EXPECT_EQ(sequences[0].priority, -3);
+  EXPECT_EQ(sequences[0].cache_salt, "pepper");
+  EXPECT_EQ(sequences[1].tenant_weight, 1);
+  EXPECT_NE(sequences[1].tenant, sequences[0].tenant);
+  EXPECT_FALSE(sequences[1].tenant.empty());
+  EXPECT_EQ(sequences[2].tenant, "");
+}
+
+TEST_F(ServerTest, EveryAnswerHasItsRequestsId) {
+  engine_.run(std::chrono::microseconds(500));
+  start();
+  Client client(port());
+  const std::string fields =
+      "X-Request-Id: abc-1.2\r\n"
+      "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
+  const auto expect_own = [](const std::string& head) {
+    EXPECT_THAT(head, HasSubstr("X-Request-Id: abc-1.2\r\n"));
+    EXPECT_THAT(head, HasSubstr("traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-"));
+    EXPECT_THAT(head, Not(HasSubstr("00f067aa0ba902b7")));
+  };
+  client.post(kChat, chat(R"(,"max_tokens":2)"), fields);
+  const std::string answer = client.read_response();
+  expect_own(answer);
+  EXPECT_THAT(answer, HasSubstr(R"("id":"chatcmpl-abc-1.2")"));
+  client.post(kChat, chat(R"(,"max_tokens":2,"stream":true)"), fields);
+  expect_own(client.read_until("0\r\n\r\n"));
+  client.post(kChat, "[", fields);
+  expect_own(client.read_response());
+  client.post("/nothing", "", fields);
+  expect_own(client.read_response());
+  for (const char* bad : {"a b", "<x>", "\x7f"}) {
+    client.post("/nothing", "", fmt::format("X-Request-Id: {}\r\ntraceparent: 00-1-2-3\r\n", bad));
+    const std::string head = client.read_response();
+    EXPECT_THAT(head, Not(HasSubstr(bad)));
+    EXPECT_THAT(head, HasSubstr("X-Request-Id: "));
+    EXPECT_THAT(head, Not(HasSubstr("traceparent")));
+  }
+  client.post("/nothing", "", fmt::format("X-Request-Id: {:a>129}\r\n", ""));
+  EXPECT_THAT(client.read_response(), Not(HasSubstr("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")));
+  Client broken(port());
+  ASSERT_TRUE(broken.send("GET / HTTP/1.1\nHost: localhost\n\n"));
+  EXPECT_THAT(broken.read_response(), HasSubstr("X-Request-Id: "));
+}
+
+TEST_F(ServerTest, WhileDrainingNewRequestsAreRefused) {
+  options_.drain_timeout = milliseconds(20'000);
+  engine_.run(milliseconds(1));
+  start();
+  Client running(port());
+  running.post(kChat, chat(R"(,"stream":true,"max_tokens":4000)"));
+  running.read_until("content");
+  engine_.hold(true);
+  server_->stop();
+  ASSERT_TRUE(within(milliseconds(1000), [&] { return server_->is_stopping(); }));
+  const auto answer_to = [&](const std::string& request) {
+    Client client(port());
+    EXPECT_TRUE(client.send(request));
+    return client.read_response();
+  };
+  const std::string body = chat("");
+  const std::string refusal =
+      answer_to(fmt::format("POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{}",
+                            kChat, body.size(), body));
+  EXPECT_THAT(refusal, StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(refusal, HasSubstr("Retry-After: "));
+  EXPECT_THAT(refusal, HasSubstr("Connection: close"));
+  EXPECT_THAT(answer_to("GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+              StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(answer_to("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+              StartsWith("HTTP/1.1 200"));
+  engine_.finish(0, FinishReason::kStop, 2);
+  EXPECT_THAT(running.read_until("0\r\n\r\n"), HasSubstr("[DONE]"));
+  const auto begin = std::chrono::steady_clock::now();
+  thread_.join();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(3));
+}
+
+TEST_F(ServerTest, ReloadedSettingsAreInForce) {
+  start();
+  const auto status_of_host = [&](const char* host) {
+    Client other(port());
+    EXPECT_TRUE(other.send(fmt::format("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", host)));
+    return other.read_response().substr(9, 3);
+  };
+  EXPECT_EQ(status_of_host("chat.example"), "403");
+  options_.allowed_hosts = {"chat.example"};
+  options_.max_body_bytes = 100;
+  options_.port = 1;
+  server_->reload(options_);
+  EXPECT_TRUE(within(milliseconds(1000), [&] { return status_of_host("chat.example") == "200"; }));
+  EXPECT_NE(port(), 1);
+  Client fresh(port());
+  ASSERT_TRUE(
+      fresh.send("POST /api/show HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200\r\n\r\n"));
+  EXPECT_THAT(fresh.read_response(), StartsWith("HTTP/1.1 413"));
 }
 
 TEST_F(ServerTest, ListsAndMetrics) {

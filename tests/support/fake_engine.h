@@ -69,6 +69,7 @@ class FakeEngine : public engine::EngineChannel {
     stats.num_running = static_cast<int>(sequences_.size());
     stats.num_blocks = 100;
     stats.num_used_blocks = stats.num_running;
+    stats.num_generation_tokens = num_tokens_;
     return stats;
   }
   int max_model_len() const override { return max_model_len_; }
@@ -112,7 +113,8 @@ class FakeEngine : public engine::EngineChannel {
     return {static_cast<int>(sequence.request.prompt.size()), sequence.num_tokens, 0};
   }
 
-  static void send_token(Sequence& sequence, TokenId token) {
+  void send_token(Sequence& sequence, TokenId token) {
+    ++num_tokens_;
     TokenEvent event;
     event.token = token;
     event.index = sequence.num_tokens++;
@@ -163,6 +165,7 @@ class FakeEngine : public engine::EngineChannel {
   std::vector<SequenceRequest> submitted_;
   std::atomic<bool> held_{false};
   std::atomic<int> num_cancelled_{0};
+  std::uint64_t num_tokens_ = 0;
   bool stopping_ = false;
   std::thread thread_;
 };

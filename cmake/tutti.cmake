@@ -36,6 +36,13 @@ if(TUTTI_SANITIZE)
   target_link_options(tutti_flags INTERFACE -fsanitize=${TUTTI_SANITIZE})
   if(TUTTI_SANITIZE MATCHES "undefined")
     target_compile_options(tutti_flags INTERFACE -fno-sanitize-recover=undefined)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND TUTTI_SANITIZE MATCHES "address")
+      # Checks at every access that stop at what AddressSanitizer stops at anyway: a third of the
+      # time to compile. The fuzzers' build (Clang) has them all.
+      target_compile_options(
+        tutti_flags INTERFACE -fno-sanitize=null,object-size,vptr,nonnull-attribute
+                              -fno-sanitize=returns-nonnull-attribute,pointer-overflow)
+    endif()
   endif()
 endif()
 

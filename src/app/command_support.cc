@@ -72,7 +72,9 @@ Result<store::LoadOptions> make_load_options(const std::string& name, const Mode
   }
   load.token_budget = options.token_budget;
   load.max_running = options.max_running;
-  load.target_itl = std::chrono::milliseconds(options.target_itl_milliseconds);
+  if (options.target_itl != "auto") {
+    load.target_itl = std::chrono::milliseconds(std::stoi(options.target_itl));
+  }
   load.use_prefix_cache = !options.no_prefix_cache;
   return load;
 }

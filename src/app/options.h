@@ -22,7 +22,7 @@ struct ModelOptions {
   std::string kv_cache_size = "auto";  // "auto" or bytes with a unit: "4GiB"
   int token_budget = 512;
   int max_running = 256;
-  int target_itl_milliseconds = 100;  // 0: prompts fill the token budget
+  std::string target_itl = "auto";  // "auto" or milliseconds; 0: prompts fill the token budget
   bool no_prefix_cache = false;
 };
 

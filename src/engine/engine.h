@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -32,8 +33,9 @@ struct EngineOptions {
   // tokens, within a tenant and salt.
   bool use_prefix_cache = true;
   // Between two tokens of a sequence while prompts are computed beside it, or twice what the batch
-  // takes without prompts, whichever is longer. 0: prompts fill the token budget.
-  Duration target_itl = std::chrono::milliseconds(100);
+  // takes without prompts, whichever is longer. nullopt: 100 ms, but no more than 2.5 times what
+  // the batch takes without. 0: prompts fill the token budget.
+  std::optional<Duration> target_itl;
 };
 
 // A moment's state, for metrics and health. Counters only grow.

@@ -129,11 +129,11 @@ void StepLoop::step() {
 schedule::StepBudget StepLoop::budget() const {
   schedule::StepBudget budget{.num_rows = options_.token_budget,
                               .max_running = options_.max_running};
-  if (options_.target_itl > Duration::zero()) {
-    budget.max_prefill_rows = cost_model_.max_prefill_rows();
-    budget.costs = cost_model_.costs();
-    budget.target_seconds = to_seconds(options_.target_itl);
-  }
+  if (options_.target_itl == Duration::zero()) return budget;
+  budget.max_prefill_rows = cost_model_.max_prefill_rows();
+  budget.costs = cost_model_.costs();
+  budget.bounds_seconds = true;
+  if (options_.target_itl) budget.target_seconds = to_seconds(*options_.target_itl);
   return budget;
 }
 

@@ -16,7 +16,7 @@ constexpr double kDecodeUnit = 16, kPrefillUnit = 128, kPositionUnit = 65536;
 constexpr double kFading = 0.98;
 
 // Weight of the former coefficients against that of one step.
-constexpr double kInertia = 1e-3;
+constexpr double kInertia = 1e-5;
 
 // The first steps touch memory for the first time and are slower than any after.
 constexpr std::uint64_t kNumWarmUps = 2;

@@ -7,13 +7,15 @@
 
 namespace tutti::schedule {
 
-double step_seconds_limit(double target_seconds, double floor_seconds) {
+double step_seconds_limit(std::optional<double> target_seconds, double floor_seconds) {
   // A step without decodes may be longer, but not so long that a cancellation waits for it.
   constexpr double kWithoutDecodes = 0.15;
   constexpr double kCancellable = 0.2;
-  if (floor_seconds <= 0) return std::max(target_seconds, kWithoutDecodes);
+  constexpr double kDefaultTarget = 0.1, kDefaultStretch = 2.5;
+  if (floor_seconds <= 0) return std::max(target_seconds.value_or(0), kWithoutDecodes);
   const double doubled = std::max(1.5 * floor_seconds, std::min(2 * floor_seconds, kCancellable));
-  return std::max(target_seconds, doubled);
+  return std::max(
+      target_seconds.value_or(std::min(kDefaultTarget, kDefaultStretch * floor_seconds)), doubled);
 }
 
 StepPlan plan(const State& state, const StepBudget& budget, TimePoint now) {

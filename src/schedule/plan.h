@@ -2,6 +2,7 @@
 #pragma once
 
 #include <limits>
+#include <optional>
 
 #include "base/clock.h"
 #include "schedule/cost_model.h"
@@ -15,14 +16,16 @@ struct StepBudget {
   int max_running = 0;  // sequences in a batch, >= 1; more than num_rows do not run either
   int max_prefill_rows = std::numeric_limits<int>::max();  // of them, rows of prompts, >= 1
   StepCosts costs{};                                       // what a step takes
-  double target_seconds = 0;                               // between tokens; 0: any
+  bool bounds_seconds = false;                             // false: a step may take any time
+  // Between two tokens of a sequence; nullopt: see step_seconds_limit.
+  std::optional<double> target_seconds;
 };
 
 // What a step may take when decodes alone take `floor_seconds` (0: there are none): the target or
 // twice the floor, whichever is larger, so that prompts get half of the time at least. Twice a
 // floor over 100 ms would make the step too long to be cancelled in time: the factor falls to 1.5
-// there.
-double step_seconds_limit(double target_seconds, double floor_seconds);
+// there. Without a target it is 100 ms, but no more than 2.5 times the floor.
+double step_seconds_limit(std::optional<double> target_seconds, double floor_seconds);
 
 // Pure: reads the state, changes nothing. The policy:
 //   1. The oldest open sequence is never preempted and has a row in every step, so every sequence

@@ -90,7 +90,7 @@ void Planner::collect_running() {
 }
 
 void Planner::set_time_limit() {
-  if (budget_.target_seconds <= 0) return;
+  if (!budget_.bounds_seconds) return;
   StepWork decodes;
   for (const Entry* each : deserving_) {
     if (!is_decode(*each)) continue;

@@ -45,7 +45,7 @@ struct LoadOptions {
   int token_budget = 512;
   int max_running = 256;
   int max_waiting = 4096;
-  Duration target_itl = std::chrono::milliseconds(100);  // as EngineOptions::target_itl
+  std::optional<Duration> target_itl;  // as EngineOptions::target_itl
   bool use_prefix_cache = true;
   // Of the models loaded before: LoadedModel::promised_bytes, summed.
   std::size_t promised_bytes = 0;

@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kMaxPanelOutputs = 64;
 // Activations that one thread packs sooner than two can be woken.
-constexpr std::size_t kSmallPack = 16384;
+constexpr std::size_t kSmallPack = 8192;
 // Bytes of a file that are packed before their pages are given back.
 constexpr std::size_t kSlabBytes = std::size_t{32} << 20;
 

@@ -17,7 +17,12 @@
 // Activations. For each row and group of 32 inputs, with a = max |x|:
 //   a < 1e-30: all q are 0 and the scale is +0
 //   a is infinite or NaN: all q are 0 and the scale is NaN, so that the row's results are NaN
-//   else scale = a / 127, q[k] = x[k] * (127 / a) rounded to the nearest even integer: |q| <= 127
+//   else scale = a / s and q[k] = x[k] * (s / a) rounded to the nearest even integer, |q| <= s, for
+//   that s of 127, 126, 125, 124 whose rounding errors are least; of equals the largest. The errors
+//   are compared as cost(s) * the sum of (t - round(t))^2, t = x[k] * (s / a), in f32: eight lanes,
+//   input k in lane k % 8 by fused multiply-add in the order of k; then lane i + 4 is added to lane
+//   i; (0 + 1) + (2 + 3); cost(s) = (127 / s)^2
+// Four tries leave 86 % of the squared error of one (eight: 82 %).
 //
 // Law of the sum, the same for every instruction set, number of rows, and blocking. For each row
 // and output, y starts at +0, and for every group, in order, with w[k] the stored integer (0..15 or
@@ -48,6 +53,10 @@ inline constexpr int kQ8FifthBitBytes = kQ8PanelOutputs * kQ8GroupInputs / 8;
 inline constexpr int kQ8SuperblockGroups = 8;
 inline constexpr int kQ8SuperblockBytes = 64;
 inline constexpr float kQ8SmallestMaximum = 1e-30f;
+// The steps s that are tried between 0 and the largest activation of a group, and their costs.
+inline constexpr int kQ8NumSteps = 4;
+inline constexpr float kQ8Steps[kQ8NumSteps] = {127, 126, 125, 124};
+constexpr float q8_step_cost(float steps) { return (127.0f / steps) * (127.0f / steps); }
 
 struct Q8Format {
   bool is_taken = false;  // by the class
@@ -107,6 +116,27 @@ struct Q8Group {
   float scale;
   std::int32_t sum;  // of q
 };
+// `largest`: of the 32 magnitudes.
+inline float best_steps(const float* x, float largest) {
+  float best = 0, least_error = std::numeric_limits<float>::infinity();
+  for (const float steps : kQ8Steps) {
+    const float inverse = steps / largest;
+    float lanes[8] = {};
+    for (int k = 0; k < kQ8GroupInputs; ++k) {
+      const float scaled = x[k] * inverse;
+      const float error = scaled - std::nearbyintf(scaled);
+      lanes[k % 8] = std::fmaf(error, error, lanes[k % 8]);
+    }
+    for (int lane = 0; lane < 4; ++lane) lanes[lane] += lanes[lane + 4];
+    const float sum = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+    const float error = sum * q8_step_cost(steps);
+    if (error < least_error) {
+      best = steps;
+      least_error = error;
+    }
+  }
+  return best;
+}
 inline Q8Group quantize_group(const float* x) {
   Q8Group group{};
   std::uint32_t largest = 0;  // the bits of a float without its sign are ordered as it is
@@ -120,8 +150,9 @@ inline Q8Group quantize_group(const float* x) {
     group.scale = std::numeric_limits<float>::quiet_NaN();
     return group;
   }
-  group.scale = a / 127.0f;
-  const float inverse = 127.0f / a;
+  const float steps = best_steps(x, a);
+  group.scale = a / steps;
+  const float inverse = steps / a;
   for (int k = 0; k < kQ8GroupInputs; ++k) {
     group.q[k] = static_cast<std::int8_t>(std::lrintf(x[k] * inverse));
     group.sum += group.q[k];

@@ -45,6 +45,36 @@ TUTTI_INLINE std::uint32_t largest_magnitude(const __m256 (&x)[4]) {
   return static_cast<std::uint32_t>(_mm_cvtsi128_si32(half));
 }
 
+// The number of steps that the law chooses for a group whose largest magnitude is `largest`.
+TUTTI_INLINE float best_steps_of(const __m256 (&x)[4], float largest) {
+  static_assert(kQ8NumSteps == 4, "a register holds them");
+  alignas(16) float inverses[kQ8NumSteps];
+  _mm_store_ps(inverses, _mm_div_ps(_mm_loadu_ps(kQ8Steps), _mm_set1_ps(largest)));
+  __m128 errors[kQ8NumSteps];
+#pragma GCC unroll 4
+  for (int j = 0; j < kQ8NumSteps; ++j) {
+    const __m256 inverse = _mm256_broadcast_ss(&inverses[j]);
+    __m256 lanes = _mm256_setzero_ps();
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const __m256 scaled = _mm256_mul_ps(x[i], inverse);
+      const __m256 error = _mm256_sub_ps(
+          scaled, _mm256_round_ps(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+      lanes = _mm256_fmadd_ps(error, error, lanes);
+    }
+    errors[j] = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
+  }
+  const __m128 sums =
+      _mm_hadd_ps(_mm_hadd_ps(errors[0], errors[1]), _mm_hadd_ps(errors[2], errors[3]));
+  constexpr float kCosts[] = {q8_step_cost(kQ8Steps[0]), q8_step_cost(kQ8Steps[1]),
+                              q8_step_cost(kQ8Steps[2]), q8_step_cost(kQ8Steps[3])};
+  const __m128 costs = _mm_mul_ps(sums, _mm_loadu_ps(kCosts));
+  __m128 least = _mm_min_ps(costs, _mm_shuffle_ps(costs, costs, 0x4e));
+  least = _mm_min_ps(least, _mm_shuffle_ps(least, least, 0xb1));
+  const auto which = static_cast<unsigned>(_mm_movemask_ps(_mm_cmpeq_ps(costs, least)));
+  return kQ8Steps[__builtin_ctz(which)];
+}
+
 // 32 values times `inverse` as int8, in order.
 TUTTI_INLINE __m256i quantized(const __m256 (&x)[4], float inverse) {
   __m256i words[4];
@@ -81,8 +111,9 @@ TUTTI_INLINE void pack_group(const float* x, int rows, int r, std::byte* out) {
   if (bits >= 0x7f800000u) {
     scale = std::numeric_limits<float>::quiet_NaN();
   } else if (!(largest < kQ8SmallestMaximum)) {
-    scale = largest / 127.0f;
-    q = quantized(values, 127.0f / largest);
+    const float steps = best_steps_of(values, largest);
+    scale = largest / steps;
+    q = quantized(values, steps / largest);
   }
   alignas(32) std::uint32_t words[8];
   _mm256_store_si256(reinterpret_cast<__m256i*>(words), q);

@@ -205,7 +205,7 @@ Result<PreTokenizerSpec> read_punctuation(const JsonFields& fields) {
   return PreTokenizerSpec(spec);
 }
 
-constexpr std::array<Named<Reader<PreTokenizerSpec>>, 9> kPreTokenizers = {{
+constexpr std::array<Named<Reader<PreTokenizerSpec>>, 10> kPreTokenizers = {{
     {"Split", read_split},
     {"CharDelimiterSplit", read_char_delimiter},
     {"ByteLevel", read_byte_level},
@@ -215,6 +215,7 @@ constexpr std::array<Named<Reader<PreTokenizerSpec>>, 9> kPreTokenizers = {{
     {"Whitespace", read_plain<PreTokenizerSpec, pre_tokenizer::Whitespace>},
     {"WhitespaceSplit", read_plain<PreTokenizerSpec, pre_tokenizer::WhitespaceSplit>},
     {"BertPreTokenizer", read_plain<PreTokenizerSpec, pre_tokenizer::Bert>},
+    {"UnicodeScripts", read_plain<PreTokenizerSpec, pre_tokenizer::UnicodeScripts>},
 }};
 
 using text::DecoderSpec;

@@ -87,12 +87,14 @@ struct Punctuation {
   SplitBehavior behavior = SplitBehavior::kIsolated;
 };
 struct Bert {};
+struct UnicodeScripts {};
 }  // namespace pre_tokenizer
 
 using PreTokenizerSpec =
     std::variant<pre_tokenizer::Split, pre_tokenizer::ByteLevel, pre_tokenizer::Digits,
                  pre_tokenizer::Metaspace, pre_tokenizer::Whitespace,
-                 pre_tokenizer::WhitespaceSplit, pre_tokenizer::Punctuation, pre_tokenizer::Bert>;
+                 pre_tokenizer::WhitespaceSplit, pre_tokenizer::Punctuation, pre_tokenizer::Bert,
+                 pre_tokenizer::UnicodeScripts>;
 
 namespace decoder {
 struct ByteLevel {};

@@ -6,6 +6,7 @@
 
 #include "text/text_pattern.h"
 #include "text/tokens/piece_splitter.h"
+#include "text/tokens/unicode_scripts.h"
 #include "text/unicode.h"
 
 namespace tutti::text {
@@ -27,6 +28,12 @@ class PreTokenizer::Step {
 
 namespace {
 
+void set_pieces(PreTokenizedText& text, std::vector<TextSpan> pieces) {
+  text.first_is_at_start = text.first_is_at_start && !pieces.empty() &&
+                           pieces.front().begin == text.pieces.front().begin;
+  text.pieces = std::move(pieces);
+}
+
 // Cuts each piece further; the text stays. find_matches(piece, visit) calls visit(TextSpan) for
 // each delimiter of a piece.
 template <typename FindMatches>
@@ -42,9 +49,7 @@ void split_pieces(PreTokenizedText& text, SplitBehavior behavior, bool invert,
                  });
     splitter.finish();
   }
-  text.first_is_at_start = text.first_is_at_start && !pieces.empty() &&
-                           pieces.front().begin == text.pieces.front().begin;
-  text.pieces = std::move(pieces);
+  set_pieces(text, std::move(pieces));
 }
 
 class PatternStep : public PreTokenizer::Step {
@@ -83,6 +88,27 @@ class CharacterStep : public PreTokenizer::Step {
  private:
   Predicate is_delimiter_;
   SplitBehavior behavior_;
+};
+
+// A piece begins where the script changes. Characters of any script go with the ones before them;
+// those before the first of a script are left out, as Hugging Face's does.
+class ScriptStep : public PreTokenizer::Step {
+ public:
+  void apply(PreTokenizedText& text) const override {
+    std::vector<TextSpan> pieces;
+    for (const TextSpan whole : text.pieces) {
+      int last = kAnyScript;
+      for_each_char(std::string_view(text.text).substr(whole.begin, whole.end - whole.begin),
+                    [&](char32_t character, std::size_t begin, int) {
+                      const int script = unicode_script(character);
+                      if (script == kAnyScript || script == last) return;
+                      if (last != kAnyScript) pieces.back().end = whole.begin + begin;
+                      pieces.push_back({whole.begin + begin, whole.end});
+                      last = script;
+                    });
+    }
+    set_pieces(text, std::move(pieces));
+  }
 };
 
 // Writes the text anew, piece by piece.
@@ -196,6 +222,10 @@ struct Build {
     steps.push_back(std::make_unique<CharacterStep>(is_white_space, SplitBehavior::kRemoved));
     steps.push_back(
         std::make_unique<CharacterStep>(is_unicode_punctuation, SplitBehavior::kIsolated));
+    return {};
+  }
+  Status operator()(const pre_tokenizer::UnicodeScripts&) const {
+    steps.push_back(std::make_unique<ScriptStep>());
     return {};
   }
 };

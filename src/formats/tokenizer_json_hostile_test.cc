@@ -28,6 +28,8 @@ std::string bpe(std::string_view vocab, std::string_view merges, std::string_vie
 TEST(TokenizerJsonHostileTest, AcceptsThePlainFile) {
   EXPECT_EQ(refusal(bpe(R"({"a": 0, "b": 1, "ab": 2})", R"([["a", "b"]])")), "accepted");
   EXPECT_EQ(refusal(bpe(R"({"a": 0, "b": 1, "ab": 2})", R"(["a b"])")), "accepted");
+  EXPECT_EQ(refusal(bpe(R"({"a": 0})", "[]", R"(, "pre_tokenizer": {"type": "UnicodeScripts"})")),
+            "accepted");
 }
 
 TEST(TokenizerJsonHostileTest, VocabularyIsChecked) {

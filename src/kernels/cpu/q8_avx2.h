@@ -25,7 +25,7 @@ constexpr int kRowsAtOnce = 64;
 constexpr int kTilesAtOnce = 16;
 constexpr int kUnpackedScales = kQ8PanelOutputs * kQ8GroupInputs;
 constexpr int kUnpackedBytes = kUnpackedScales + 2 * kQ8PanelOutputs * 4;
-constexpr int kMostFewRows = 4;
+constexpr int kMostFewRows = 8;
 // How far ahead of its reads a product of few rows fetches weights, in bytes.
 constexpr int kNearBytes = 1536;
 constexpr int kFarBytes = 8192;
@@ -102,7 +102,10 @@ TUTTI_INLINE __m256i add_product(__m256i sum, __m256i weights, __m256i inputs) {
 #if TUTTI_Q8_DOT
   return dot_add(sum, weights, inputs);
 #else
-  return _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, inputs));
+  sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, inputs));
+  // GCC would put the additions off to the end of the tile, and keep 64 products in memory.
+  asm("" : "+x"(sum));
+  return sum;
 #endif
 }
 
@@ -110,7 +113,8 @@ TUTTI_INLINE __m256i add_product(__m256i sum, __m256i weights, __m256i inputs) {
 struct RowBlock {
   const std::byte* x;
   int num_groups;
-  float* sums;  // [R][16], added to
+  bool prefetch;  // nobody has read the tiles yet
+  float* sums;    // [R][16], added to
 };
 
 // `tiles`: of the panel; with kUnpacked, what unpack_tiles wrote.
@@ -121,12 +125,6 @@ void multiply_block(const std::byte* tiles, const RowBlock& job) {
   const std::byte* tile = tiles;
   const std::byte* header = nullptr;
   const std::byte* x = job.x;
-  __m256 y[R][2];
-#pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) {
-    y[r][0] = _mm256_loadu_ps(job.sums + 16 * r);
-    y[r][1] = _mm256_loadu_ps(job.sums + 16 * r + 8);
-  }
   for (int group = 0; group < job.num_groups; ++group) {
     if constexpr (kFormat.has_superblocks && !kUnpacked) {
       if (group % kQ8SuperblockGroups == 0) {
@@ -134,7 +132,9 @@ void multiply_block(const std::byte* tiles, const RowBlock& job) {
         tile += kQ8SuperblockBytes;
       }
     }
-    if constexpr (!kUnpacked) prefetch_tile<kTileBytes>(tile, kNearBytes, kFarBytes);
+    if constexpr (!kUnpacked) {
+      if (job.prefetch) prefetch_tile<kTileBytes>(tile, kNearBytes, kFarBytes);
+    }
     const std::byte* numbers = x + R * kQ8GroupInputs;
     const std::byte* corrections = numbers + 8 * R;
     __m256i sums[R][2];
@@ -169,21 +169,20 @@ void multiply_block(const std::byte* tiles, const RowBlock& job) {
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
         const __m256i dot = dot_of<kType>(sums[r][half], corrections + 4 * r);
-        y[r][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot),
-                                     _mm256_mul_ps(scales.scale[half], row_scale), y[r][half]);
+        // The sums of f32 stay in memory: the registers are full of those of integers.
+        float* sum = job.sums + 16 * r + 8 * half;
+        __m256 y =
+            _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(scales.scale[half], row_scale),
+                            _mm256_loadu_ps(sum));
         if constexpr (kFormat.has_minimum) {
           const __m256 row_sum = _mm256_set1_ps(load_float(numbers + 4 * R + 4 * r));
-          y[r][half] = _mm256_fmadd_ps(scales.minimum[half], row_sum, y[r][half]);
+          y = _mm256_fmadd_ps(scales.minimum[half], row_sum, y);
         }
+        _mm256_storeu_ps(sum, y);
       }
     }
     tile += kTileBytes;
     x += R * kRowGroupBytes;
-  }
-#pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) {
-    _mm256_storeu_ps(job.sums + 16 * r, y[r][0]);
-    _mm256_storeu_ps(job.sums + 16 * r + 8, y[r][1]);
   }
 }
 
@@ -193,6 +192,7 @@ void unpack_tiles(const std::byte* panel, int first, int count, std::byte* out) 
   constexpr Q8Format kFormat = q8_format(kType);
   for (int group = first; group < first + count; ++group, out += kUnpackedBytes) {
     const std::byte* tile = panel + kFormat.tile_offset(group);
+    prefetch_tile<kFormat.tile_bytes()>(tile, kNearBytes, kFarBytes);
     const std::byte* header =
         panel + kFormat.tile_offset(group / kQ8SuperblockGroups * kQ8SuperblockGroups) -
         (kFormat.has_superblocks ? kQ8SuperblockBytes : 0);
@@ -262,7 +262,7 @@ void multiply_panel(const QuantizedProduct& job, const std::byte* panel, int fir
       const int rows = block_rows(job.num_rows - m);
       const std::size_t offset = static_cast<std::size_t>(m) * groups + group * rows;
       const RowBlock block{static_cast<const std::byte*>(job.packed) + offset * kRowGroupBytes,
-                           count, sums + (m - first) * kQ8PanelOutputs};
+                           count, m == 0, sums + (m - first) * kQ8PanelOutputs};
       if (few) {
         multiply_rows<kType, false>(panel, rows, block);
       } else {

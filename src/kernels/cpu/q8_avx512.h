@@ -85,6 +85,10 @@ TUTTI_INLINE __m512i dot_of_row(const __m512i (&weights)[8], const std::byte* q,
   for (int t = 0; t < 8; ++t) {
     const __m512i inputs = _mm512_set1_epi32(load_word(q + t * R * 4));
     sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(weights[t], inputs));
+#if !defined(TUTTI_EMULATED)
+    // GCC would put the additions off to the end, and keep the products in memory.
+    asm("" : "+v"(sum));
+#endif
   }
   sum = _mm512_madd_epi16(sum, ones);
   if constexpr (kFiveBits && kOffset == 0) {
@@ -98,6 +102,7 @@ TUTTI_INLINE __m512i dot_of_row(const __m512i (&weights)[8], const std::byte* q,
 struct RowBlock {
   const std::byte* x;  // packed
   int num_groups;
+  bool prefetch;  // nobody has read the panel yet
   float* y;
   std::ptrdiff_t row_stride;
   __mmask16 outputs;
@@ -120,7 +125,7 @@ void multiply_block(const std::byte* tile, const RowBlock& job) {
         tile += kQ8SuperblockBytes;
       }
     }
-    if constexpr (R <= 4) prefetch_tile<kFormat.tile_bytes()>(tile, kNearBytes, kFarBytes);
+    if (job.prefetch) prefetch_tile<kFormat.tile_bytes()>(tile, kNearBytes, kFarBytes);
     __m512i weights[8];
     unpack_tile<kFormat.five_bits>(tile, weights);
     __m512 scale, minimum = _mm512_setzero_ps();
@@ -204,7 +209,7 @@ void multiply(const QuantizedProduct& job) {
         const int rows = block_rows(job.num_rows - m);
         block_of(job.dtype, rows)(
             job.panels + panel_bytes * panel,
-            {static_cast<const std::byte*>(job.packed) + row_bytes * m, groups,
+            {static_cast<const std::byte*>(job.packed) + row_bytes * m, groups, m == 0,
              job.y + m * job.row_stride + output, job.row_stride, mask});
         m += rows;
       }

@@ -63,6 +63,12 @@ class CommandBuilder {
 
 const CLI::Range kAnyCount(0, 1 << 30);
 
+// Ollama's words; what it does not know either is left for the check to refuse.
+std::optional<std::string> kv_cache_dtype_of(const std::string& value) {
+  if (value == "f16") return "auto";
+  return value == "q8_0" ? "int8" : value;
+}
+
 void add_model_flags(CommandBuilder& builder, ModelOptions& model) {
   builder.add("models-dir", model.models_dir,
               "Ollama's model folder, where names are looked up (default ~/.ollama/models)",
@@ -78,6 +84,12 @@ void add_model_flags(CommandBuilder& builder, ModelOptions& model) {
       ->check(CLI::IsMember({"auto", "ref", "avx2", "avx512", "amx", "neon"}));
   builder.add("threads", model.threads, "compute threads; 0: one for each physical core given")
       ->check(CLI::Range(0, 1024));
+  builder
+      .add("kv-cache-dtype", model.kv_cache_dtype,
+           "how keys and values are kept: auto (bf16; float32 with --compute f32), bf16 (also "
+           "bfloat16), or int8 with a scale for each token and head, which takes half the memory",
+           {{"OLLAMA_KV_CACHE_TYPE", kv_cache_dtype_of}})
+      ->check(CLI::IsMember({"auto", "bf16", "bfloat16", "int8"}));
 }
 
 void add_cache_flags(CommandBuilder& builder, ModelOptions& model) {

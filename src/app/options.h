@@ -20,6 +20,7 @@ struct ModelOptions {
   int threads = 0;                     // 0: one for each physical core given
   int max_model_len = 0;               // 0: the model's own, or less where memory is short
   std::string kv_cache_size = "auto";  // "auto" or bytes with a unit: "4GiB"
+  std::string kv_cache_dtype = "auto";
   int token_budget = 512;
   int max_running = 256;
   std::string target_itl = "auto";  // "auto" or milliseconds; 0: prompts fill the token budget

@@ -41,7 +41,7 @@ class CpuOps final : public Ops {
         kernels_(kernels_of(options.isa)),
         pool_(options.num_threads),
         linear_(kernels_, pool_),
-        attention_(kernels_, pool_) {
+        attention_(kernels_, pool_, options.kv_dtype) {
     const kernels::QuantizedKernels* quantized = quantized_kernels_of(compute_class_, isa_);
     if (quantized != nullptr) quantized_linear_.emplace(*quantized, pool_);
   }
@@ -151,7 +151,7 @@ class CpuOps final : public Ops {
   }
 
   std::size_t kv_block_bytes(const KvShape& shape) const override {
-    return PagedAttention::block_bytes(shape);
+    return attention_.block_bytes(shape);
   }
 
   void copy_kv(KvCache& cache, BlockId from, BlockId to, int num_positions) override {

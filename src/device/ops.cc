@@ -42,6 +42,18 @@ const char* to_string(Isa isa) {
   return "?";
 }
 
+const char* to_string(KvDtype dtype) {
+  switch (dtype) {
+    case KvDtype::kAuto:
+      return "auto";
+    case KvDtype::kBf16:
+      return "bf16";
+    case KvDtype::kInt8:
+      return "int8";
+  }
+  return "?";
+}
+
 Result<ComputeClass> parse_compute_class(const std::string& word) {
   for (const ComputeClass known :
        {ComputeClass::kF32, ComputeClass::kBf16, ComputeClass::kInt8, ComputeClass::kQ8}) {
@@ -80,6 +92,16 @@ void check_copy(const KvCache& cache, BlockId from, BlockId to, int num_position
   TUTTI_CHECK(num_positions >= 1 && num_positions <= kBlockSize) << num_positions << " positions";
 }
 
+Result<KvDtype> parse_kv_dtype(const std::string& word) {
+  for (const KvDtype known : {KvDtype::kAuto, KvDtype::kBf16, KvDtype::kInt8}) {
+    if (word == to_string(known)) return known;
+  }
+  if (word == "bfloat16") return KvDtype::kBf16;
+  return invalid_argument(
+      "kv_cache_dtype",
+      fmt::format("kv_cache_dtype is auto, bf16 (bfloat16) or int8, not \"{}\"", word));
+}
+
 Result<std::unique_ptr<Ops>> Ops::create(const Options& options) {
   const std::vector<Isa> isas = available_isas();
   if (std::find(isas.begin(), isas.end(), options.isa) == isas.end()) {
@@ -90,7 +112,16 @@ Result<std::unique_ptr<Ops>> Ops::create(const Options& options) {
     return invalid_argument("threads",
                             fmt::format("threads must be >= 0, not {}", options.num_threads));
   }
-  if (options.compute_class == ComputeClass::kF32) return make_reference_ops(options);
+  if (options.compute_class == ComputeClass::kF32) {
+    if (options.kv_dtype != KvDtype::kAuto) {
+      return invalid_argument(
+          "kv_cache_dtype",
+          fmt::format("kv_cache_dtype {} is not for compute class f32, whose cache is float32; "
+                      "use auto",
+                      to_string(options.kv_dtype)));
+    }
+    return make_reference_ops(options);
+  }
   const bool quantized = options.compute_class != ComputeClass::kBf16;
   if (quantized && quantized_kernels_of(options.compute_class, options.isa) == nullptr) {
     return invalid_argument("compute",

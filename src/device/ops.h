@@ -63,6 +63,15 @@ class KvCache {
   virtual int num_blocks() const = 0;
 };
 
+// How keys and values are kept: bf16, or int8 with a scale for each position and head
+// (kernels/kv_page.h), which takes half the memory and the reads. kAuto is bf16, and float32 in
+// compute class f32, which has nothing else.
+enum class KvDtype { kAuto, kBf16, kInt8 };
+
+const char* to_string(KvDtype dtype);  // "auto", "bf16", "int8"
+// Also vLLM's "bfloat16".
+Result<KvDtype> parse_kv_dtype(const std::string& word);
+
 struct KvShape {
   int num_layers = 0;
   int num_kv_heads = 0;
@@ -102,8 +111,10 @@ class Ops {
     ComputeClass compute_class = ComputeClass::kBf16;
     Isa isa = Isa::kRef;  // one of available_isas()
     int num_threads = 0;  // 0: one for each physical core given
+    KvDtype kv_dtype = KvDtype::kAuto;
   };
-  // Errors: kInvalidArgument when the machine lacks `isa`, or `isa` has no kernels of the class.
+  // Errors: kInvalidArgument when the machine lacks `isa`, or `isa` has no kernels of the class, or
+  // the class has no cache of `kv_dtype`.
   static Result<std::unique_ptr<Ops>> create(const Options& options);
   virtual ~Ops() = default;
 
@@ -152,6 +163,9 @@ class Ops {
   // x += scale * y; both `count` floats.
   virtual void add_scaled(float* x, const float* y, float scale, std::size_t count) = 0;
 
+  // A cache of Options::kv_dtype.
+  // Errors: kInvalidArgument for counts that are not positive, kUnsupported for a head_dim that
+  // attention is not built for.
   virtual Result<std::unique_ptr<KvCache>> make_kv_cache(const KvShape& shape, int num_blocks) = 0;
   // Bytes of one block over all layers.
   virtual std::size_t kv_block_bytes(const KvShape& shape) const = 0;

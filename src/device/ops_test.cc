@@ -32,8 +32,8 @@ struct Variant {
   Isa isa;
   int num_threads;
 
-  std::unique_ptr<Ops> make() const {
-    return std::move(Ops::create({compute_class, isa, num_threads}).value());
+  std::unique_ptr<Ops> make(KvDtype kv_dtype = KvDtype::kAuto) const {
+    return std::move(Ops::create({compute_class, isa, num_threads, kv_dtype}).value());
   }
   std::string name() const {
     return std::string(to_string(compute_class)) + "_" + to_string(isa) + "_" +
@@ -371,10 +371,13 @@ class AttentionTest : public ::testing::Test {
 };
 
 TEST_F(AttentionTest, SameBitsEverywhereAloneOrTogetherWhateverTheBlocksHeldBefore) {
-  for (const int window : {0, 40}) {
+  for (const auto& [window, dtype] : {std::pair{0, KvDtype::kBf16},
+                                      {40, KvDtype::kBf16},
+                                      {0, KvDtype::kInt8},
+                                      {40, KvDtype::kInt8}}) {
     std::vector<float> law;
     for (const Variant& variant : bf16_variants()) {
-      const auto ops = variant.make();
+      const auto ops = variant.make(dtype);
       const auto out = together(*ops, window, false);
       if (law.empty()) law = out;
       EXPECT_TRUE(same_bits(law, out)) << variant.name() << " window " << window;
@@ -387,10 +390,14 @@ TEST_F(AttentionTest, SameBitsEverywhereAloneOrTogetherWhateverTheBlocksHeldBefo
 // As if all but the last row of a sequence had been found in another one's blocks: its last block
 // is a copy of their first positions, into one that held NaN, and the row is computed behind them.
 TEST_F(AttentionTest, ACopyOfPartOfABlockGivesTheSameBits) {
-  std::vector<Variant> variants = bf16_variants();
-  variants.push_back({ComputeClass::kF32, Isa::kRef, 2});
-  for (const Variant& variant : variants) {
-    const auto ops = variant.make();
+  std::vector<std::pair<Variant, KvDtype>> variants = {
+      {{ComputeClass::kF32, Isa::kRef, 2}, KvDtype::kAuto}};
+  for (const Variant& variant : bf16_variants()) {
+    variants.emplace_back(variant, KvDtype::kBf16);
+    variants.emplace_back(variant, KvDtype::kInt8);
+  }
+  for (const auto& [variant, dtype] : variants) {
+    const auto ops = variant.make(dtype);
     const std::vector<float> expected = together(*ops, 0, false);
     std::size_t offset = 0;
     for (const Sequence& sequence : sequences_) {
@@ -414,6 +421,55 @@ TEST_F(AttentionTest, ACopyOfPartOfABlockGivesTheSameBits) {
           expected.begin() + static_cast<std::ptrdiff_t>(offset - width),
           expected.begin() + static_cast<std::ptrdiff_t>(offset));
       EXPECT_TRUE(same_bits(wanted, found)) << variant.name() << ", last position " << last;
+    }
+  }
+}
+
+// All sequences go on from the blocks of one, as after a prefix-cache hit.
+class CommonPrefixTest : public AttentionTest {
+ protected:
+  static constexpr int kCommonBlocks = 5;
+  void SetUp() override {
+    AttentionTest::SetUp();
+    const Sequence source = sequences_.back();
+    sequences_.clear();
+    const std::size_t width = static_cast<std::size_t>(shape_.num_kv_heads) * shape_.head_dim;
+    int next_block = 0;
+    const auto fresh_block = [&] {
+      const auto taken = [&](BlockId id) {
+        return std::find(source.block_table.begin(), source.block_table.begin() + kCommonBlocks,
+                         id) != source.block_table.begin() + kCommonBlocks;
+      };
+      while (taken(BlockId(next_block))) ++next_block;
+      return BlockId(next_block++);
+    };
+    for (const auto& [first, rows] : {std::pair{160, 1}, {200, 1}, {165, 3}, {300, 1}, {161, 1}}) {
+      Sequence sequence{first, rows, {}, {}, {}, {}};
+      const int length = first + rows;
+      for (int i = 0; i < (length + kBlockSize - 1) / kBlockSize; ++i) {
+        sequence.block_table.push_back(i < kCommonBlocks ? source.block_table[i] : fresh_block());
+      }
+      const std::size_t common = kCommonBlocks * kBlockSize * width;
+      sequence.keys = random_floats(length * width, random_);
+      sequence.values = random_floats(length * width, random_);
+      std::copy_n(source.keys.begin(), common, sequence.keys.begin());
+      std::copy_n(source.values.begin(), common, sequence.values.begin());
+      sequence.q =
+          random_floats(static_cast<std::size_t>(rows) * num_heads_ * shape_.head_dim, random_);
+      sequences_.push_back(sequence);
+    }
+  }
+};
+
+TEST_F(CommonPrefixTest, EachSequenceHasTheBitsThatItHasAlone) {
+  for (const KvDtype dtype : {KvDtype::kBf16, KvDtype::kInt8}) {
+    for (const int window : {0, 150}) {
+      std::vector<float> law;
+      for (const Variant& variant : bf16_variants()) {
+        const auto ops = variant.make(dtype);
+        if (law.empty()) law = alone(*ops, window);
+        EXPECT_TRUE(same_bits(law, together(*ops, window, false))) << variant.name();
+      }
     }
   }
 }
@@ -443,6 +499,8 @@ TEST_F(AttentionTest, BothClassesAreNearDoubleArithmetic) {
     EXPECT_LT(relative_error(expected, together(*f32, window, false)), 1e-6);
     const auto bf16 = Variant{ComputeClass::kBf16, available_isas().back(), 2}.make();
     EXPECT_LT(relative_error(expected, together(*bf16, window, false)), 0.006);
+    const auto int8 = Variant{ComputeClass::kBf16, available_isas().back(), 2}.make(KvDtype::kInt8);
+    EXPECT_LT(relative_error(expected, together(*int8, window, false)), 0.02);
   }
 }
 
@@ -451,8 +509,24 @@ TEST_F(AttentionTest, CacheBytesAreAsPlanned) {
   // head_dim 48 is padded to 64.
   EXPECT_EQ(ops->kv_block_bytes(shape_), 2u * 2 * 2 * 64 * kBlockSize * 2);
   EXPECT_EQ(ops->kv_block_bytes({1, 1, 64}), 2u * 64 * kBlockSize * 2);
+  // A byte a value, and a float for each position and head.
+  const auto int8 = Variant{ComputeClass::kBf16, Isa::kRef, 1}.make(KvDtype::kInt8);
+  EXPECT_EQ(int8->kv_block_bytes({1, 1, 64}), 2u * (64 + 4) * kBlockSize);
   EXPECT_FALSE(ops->make_kv_cache({1, 1, 4096}, 1).ok());
   EXPECT_FALSE(ops->make_kv_cache({1, 1, 64}, 0).ok());
+}
+
+TEST(Ops, CacheDtypesByName) {
+  EXPECT_EQ(parse_kv_dtype("auto").value(), KvDtype::kAuto);
+  EXPECT_EQ(parse_kv_dtype("bf16").value(), KvDtype::kBf16);
+  EXPECT_EQ(parse_kv_dtype("bfloat16").value(), KvDtype::kBf16);
+  EXPECT_EQ(parse_kv_dtype("int8").value(), KvDtype::kInt8);
+  const Status refused = parse_kv_dtype("fp8").status();
+  EXPECT_EQ(refused.field(), "kv_cache_dtype");
+  EXPECT_THAT(refused.message(), ::testing::HasSubstr("\"fp8\""));
+  const Status no_f32 = Ops::create({ComputeClass::kF32, Isa::kRef, 1, KvDtype::kInt8}).status();
+  EXPECT_EQ(no_f32.field(), "kv_cache_dtype");
+  EXPECT_THAT(no_f32.message(), ::testing::HasSubstr("int8"));
 }
 
 TEST(Ops, ElementwiseOperationsAgreeWithDoubleAndWithThemselves) {

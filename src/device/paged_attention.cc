@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
-#include <utility>
+#include <array>
+#include <cstring>
 
 #include "base/check.h"
 #include "base/thread_pool.h"
@@ -15,39 +15,46 @@
 namespace tutti::device {
 namespace {
 
-using kernels::page_values;
-
 class PagedKvCache final : public KvCache {
  public:
-  PagedKvCache(const KvShape& shape, int num_blocks)
+  PagedKvCache(const KvShape& shape, kernels::PageType type, int num_blocks)
       : shape_(shape),
+        type_(type),
         num_blocks_(num_blocks),
-        bytes_(PagedAttention::block_bytes(shape) * static_cast<std::size_t>(num_blocks)) {}
+        page_bytes_(kernels::page_bytes(type, shape.head_dim)),
+        bytes_(block_stride() * shape.num_layers * static_cast<std::size_t>(num_blocks)) {}
 
   int num_blocks() const override { return num_blocks_; }
   const KvShape& shape() const { return shape_; }
+  kernels::PageType type() const { return type_; }
 
-  // bf16 values from a block's pages to the next block's.
+  // Of a page of keys, and of one of values.
+  std::size_t page_bytes() const { return page_bytes_; }
+  // From a block's pages to the next block's.
   std::size_t block_stride() const {
-    return 2 * page_values(shape_.head_dim) * static_cast<std::size_t>(shape_.num_kv_heads);
+    return 2 * page_bytes_ * static_cast<std::size_t>(shape_.num_kv_heads);
   }
   // Keys of a head in a block; its values follow.
-  std::uint16_t* keys(int layer, int block, int head) const {
+  std::byte* keys(int layer, int block, int head) const {
     const std::size_t index = static_cast<std::size_t>(layer) * num_blocks_ + block;
-    return bytes_.as<std::uint16_t>() + index * block_stride() +
-           2 * page_values(shape_.head_dim) * static_cast<std::size_t>(head);
+    return bytes_.data() + index * block_stride() +
+           2 * page_bytes_ * static_cast<std::size_t>(head);
   }
 
  private:
   KvShape shape_;
+  kernels::PageType type_;
   int num_blocks_;
+  std::size_t page_bytes_;
   LargeBuffer bytes_;
 };
 
 }  // namespace
 
-PagedAttention::PagedAttention(const kernels::KernelTable& kernels, ThreadPool& pool)
-    : kernels_(kernels), pool_(pool) {
+PagedAttention::PagedAttention(const kernels::KernelTable& kernels, ThreadPool& pool, KvDtype dtype)
+    : kernels_(kernels),
+      pool_(pool),
+      page_type_(dtype == KvDtype::kInt8 ? kernels::PageType::kInt8 : kernels::PageType::kBf16) {
   for (int i = 0; i < pool.num_threads(); ++i) {
     scratch_.emplace_back(kernels::attention_scratch_bytes());
   }
@@ -65,12 +72,12 @@ Result<std::unique_ptr<KvCache>> PagedAttention::make_cache(const KvShape& shape
         fmt::format("head_dim {} is over the largest that attention is built for, {}",
                     shape.head_dim, kernels::kMaxHeadDim));
   }
-  return std::unique_ptr<KvCache>(std::make_unique<PagedKvCache>(shape, num_blocks));
+  return std::unique_ptr<KvCache>(std::make_unique<PagedKvCache>(shape, page_type_, num_blocks));
 }
 
-std::size_t PagedAttention::block_bytes(const KvShape& shape) {
-  return std::size_t{2} * shape.num_layers * shape.num_kv_heads * page_values(shape.head_dim) *
-         sizeof(std::uint16_t);
+std::size_t PagedAttention::block_bytes(const KvShape& shape) const {
+  return std::size_t{2} * shape.num_layers * shape.num_kv_heads *
+         kernels::page_bytes(page_type_, shape.head_dim);
 }
 
 void PagedAttention::store(KvCache& cache, int layer, KeysAndValues rows,
@@ -92,12 +99,13 @@ void PagedAttention::store(KvCache& cache, int layer, KeysAndValues rows,
       TUTTI_CHECK(slots[row].value >= 0 && block < paged.num_blocks())
           << "slot " << slots[row].value << " of " << paged.num_blocks() << " blocks";
       for (std::size_t head = begin; head < end; ++head) {
-        std::uint16_t* keys = paged.keys(layer, block, static_cast<int>(head));
-        std::uint16_t* values = keys + page_values(head_dim);
-        if (position == 0) std::fill_n(keys, 2 * page_values(head_dim), std::uint16_t{0});
+        std::byte* keys = paged.keys(layer, block, static_cast<int>(head));
+        if (position == 0) std::memset(keys, 0, 2 * paged.page_bytes());
         const std::size_t offset = row * row_width + head * head_dim;
-        kernels::store_key(keys, position, rows.keys + offset, head_dim);
-        kernels::store_value(values, position, rows.values + offset, head_dim);
+        kernels::PageRow to{paged.type(), keys, position};
+        kernels::store_key(to, rows.keys + offset, head_dim);
+        to.page += paged.page_bytes();
+        kernels::store_value(to, rows.values + offset, head_dim);
       }
     }
   });
@@ -107,84 +115,119 @@ void PagedAttention::copy(KvCache& cache, BlockId from, BlockId to, int num_posi
   auto& paged = static_cast<PagedKvCache&>(cache);
   check_copy(paged, from, to, num_positions);
   const KvShape& shape = paged.shape();
-  const std::size_t num_values = page_values(shape.head_dim);
   pool_.parallel_for(shape.num_layers, 1, [&](std::size_t begin, std::size_t end) {
     for (int layer = static_cast<int>(begin); layer < static_cast<int>(end); ++layer) {
-      std::copy_n(paged.keys(layer, from.value, 0), paged.block_stride(),
-                  paged.keys(layer, to.value, 0));
+      std::memcpy(paged.keys(layer, to.value, 0), paged.keys(layer, from.value, 0),
+                  paged.block_stride());
       for (int head = 0; head < shape.num_kv_heads; ++head) {
-        std::uint16_t* keys = paged.keys(layer, to.value, head);
-        kernels::clear_positions(keys, keys + num_values, num_positions, shape.head_dim);
+        kernels::PageRow rest{paged.type(), paged.keys(layer, to.value, head), num_positions};
+        kernels::clear_keys_from(rest, shape.head_dim);
+        rest.page += paged.page_bytes();
+        kernels::clear_values_from(rest, shape.head_dim);
       }
     }
   });
 }
 
-// Pieces of one sequence read the same pages, so a piece has as many rows as a kernel takes. The
-// longest walks come first, so that no thread is left with one at the end.
-void PagedAttention::split(const AttentionArgs& args, const KvShape& shape) {
-  pieces_.clear();
-  const int group = args.num_heads / shape.num_kv_heads;
-  const int heads_a_piece = std::min(group, kernels::kMaxAttentionRows);
-  const int rows_a_piece = kernels::kMaxAttentionRows / heads_a_piece;
-  for (const AttentionSequence& sequence : args.sequences) {
-    TUTTI_CHECK(sequence.num_rows >= 1) << "a sequence without rows";
-    const int last = sequence.first_position + sequence.num_rows - 1;
-    TUTTI_CHECK(sequence.block_table.size() > static_cast<std::size_t>(last / kBlockSize))
-        << "position " << last << " beyond a table of " << sequence.block_table.size();
-    for (int row = 0; row < sequence.num_rows; row += rows_a_piece) {
-      const int count = std::min(rows_a_piece, sequence.num_rows - row);
-      for (int head = 0; head < shape.num_kv_heads; ++head) {
-        for (int first = 0; first < group; first += heads_a_piece) {
-          pieces_.push_back(
-              {&sequence, row, count, head, first, std::min(heads_a_piece, group - first)});
-        }
-      }
-    }
+struct PagedAttention::Call {
+  const PagedKvCache& cache;
+  const AttentionArgs& args;
+  const float* q;
+  float* out;
+
+  int group() const { return args.num_heads / cache.shape().num_kv_heads; }
+  std::ptrdiff_t row_stride() const {
+    return static_cast<std::ptrdiff_t>(args.num_heads) * cache.shape().head_dim;
   }
-  const auto cost = [&](const Piece& piece) {
-    const int last = piece.sequence->first_position + piece.first_row + piece.num_rows;
-    const int length = args.sliding_window > 0 ? std::min(last, args.sliding_window) : last;
-    return static_cast<std::int64_t>(length) * (piece.num_rows + 1);
-  };
-  std::stable_sort(pieces_.begin(), pieces_.end(),
-                   [&](const Piece& a, const Piece& b) { return cost(a) > cost(b); });
-}
+  // Of a member's first row and a piece's first head, in q and out.
+  std::ptrdiff_t offset(const AttentionPlan::Member& member,
+                        const AttentionPlan::Piece& piece) const {
+    return (member.sequence->first_row + member.first_row) * row_stride() +
+           static_cast<std::ptrdiff_t>(piece.kv_head * group() + piece.first_head) *
+               cache.shape().head_dim;
+  }
+};
 
 void PagedAttention::run(const KvCache& cache, const AttentionArgs& args, const float* q,
                          float* out) {
-  const auto& paged = static_cast<const PagedKvCache&>(cache);
-  const KvShape& shape = paged.shape();
+  const Call call{static_cast<const PagedKvCache&>(cache), args, q, out};
+  const KvShape& shape = call.cache.shape();
   TUTTI_CHECK(args.num_heads > 0 && args.num_heads % shape.num_kv_heads == 0)
       << args.num_heads << " heads over " << shape.num_kv_heads;
-  const int group = args.num_heads / shape.num_kv_heads;
-  split(args, shape);
-  const std::ptrdiff_t row_stride = static_cast<std::ptrdiff_t>(args.num_heads) * shape.head_dim;
+  plan_.make(args, shape, pool_.num_threads());
+  const std::size_t partial_bytes = plan_.num_partial_floats * sizeof(float);
+  if (partials_.size() < partial_bytes) partials_ = LargeBuffer(partial_bytes);
+  if (parts_left_capacity_ < plan_.splits.size()) {
+    parts_left_capacity_ = plan_.splits.size();
+    parts_left_ = std::make_unique<std::atomic<int>[]>(parts_left_capacity_);
+  }
+  for (std::size_t i = 0; i < plan_.splits.size(); ++i) parts_left_[i] = plan_.splits[i].num_parts;
   std::atomic<std::size_t> next{0};
   pool_.run([&](int worker) {
     const kernels::ScopedFlushDenormals flush;
-    for (std::size_t i = next++; i < pieces_.size(); i = next++) {
-      const Piece& piece = pieces_[i];
-      const AttentionSequence& sequence = *piece.sequence;
-      const std::ptrdiff_t offset =
-          (sequence.first_row + piece.first_row) * row_stride +
-          static_cast<std::ptrdiff_t>(piece.kv_head * group + piece.first_head) * shape.head_dim;
-      kernels_.attention({.pages = paged.keys(args.layer, 0, piece.kv_head),
-                          .value_offset = page_values(shape.head_dim),
-                          .block_stride = paged.block_stride(),
-                          .block_table = sequence.block_table.data(),
-                          .head_dim = shape.head_dim,
-                          .group = piece.num_heads,
-                          .first_position = sequence.first_position + piece.first_row,
-                          .num_positions = piece.num_rows,
-                          .scale = args.scale,
-                          .sliding_window = args.sliding_window,
-                          .q = q + offset,
-                          .out = out + offset,
-                          .row_stride = row_stride},
-                         scratch_[static_cast<std::size_t>(worker)].data());
+    for (std::size_t i = next++; i < plan_.pieces.size(); i = next++) {
+      const AttentionPlan::Piece& piece = plan_.pieces[i];
+      run_piece(call, piece, scratch_[static_cast<std::size_t>(worker)].data());
+      if (piece.split >= 0 && --parts_left_[piece.split] == 0) merge_split(call, piece);
     }
   });
+}
+
+void PagedAttention::run_piece(const Call& call, const AttentionPlan::Piece& piece, void* scratch) {
+  const AttentionPlan::Bundle& bundle = plan_.bundles[piece.bundle];
+  const int head_dim = call.cache.shape().head_dim;
+  std::array<kernels::AttentionRows, kernels::kMaxAttentionRows> sequences;
+  for (int i = 0; i < bundle.num_members; ++i) {
+    const AttentionPlan::Member& member = plan_.members[bundle.first_member + i];
+    const std::ptrdiff_t offset = call.offset(member, piece);
+    sequences[i] = {.block_table = member.sequence->block_table.data(),
+                    .first_position = member.sequence->first_position + member.first_row,
+                    .num_positions = member.num_rows,
+                    .q = call.q + offset,
+                    .out = call.out + offset};
+  }
+  kernels::AttentionJob job{.page_type = call.cache.type(),
+                            .pages = call.cache.keys(call.args.layer, 0, piece.kv_head),
+                            .value_offset = call.cache.page_bytes(),
+                            .block_stride = call.cache.block_stride(),
+                            .head_dim = head_dim,
+                            .group = piece.num_heads,
+                            .scale = call.args.scale,
+                            .sliding_window = call.args.sliding_window,
+                            .row_stride = call.row_stride(),
+                            .sequences = sequences.data(),
+                            .num_sequences = bundle.num_members,
+                            .num_common_pages = bundle.num_common_pages};
+  if (piece.split >= 0) {
+    const std::size_t chunk_floats = static_cast<std::size_t>(bundle.num_rows) * piece.num_heads *
+                                     kernels::partial_floats(head_dim);
+    job.partials = partials_.as<float>() + plan_.splits[piece.split].first_float +
+                   (piece.first_chunk - bundle.first_chunk) * chunk_floats;
+    job.first_chunk = piece.first_chunk;
+    job.last_chunk = piece.last_chunk;
+  }
+  kernels_.attention(job, scratch);
+}
+
+// All rows of a piece whose parts are done.
+void PagedAttention::merge_split(const Call& call, const AttentionPlan::Piece& piece) {
+  const AttentionPlan::Bundle& bundle = plan_.bundles[piece.bundle];
+  const int head_dim = call.cache.shape().head_dim;
+  const std::size_t floats = kernels::partial_floats(head_dim);
+  const float* record = partials_.as<float>() + plan_.splits[piece.split].first_float;
+  for (int i = 0; i < bundle.num_members; ++i) {
+    const AttentionPlan::Member& member = plan_.members[bundle.first_member + i];
+    float* out = call.out + call.offset(member, piece);
+    for (int row = 0; row < member.num_rows * piece.num_heads; ++row, record += floats) {
+      kernels_.merge_attention(
+          {.partials = record,
+           .chunk_stride = static_cast<std::ptrdiff_t>(floats) * bundle.num_rows * piece.num_heads,
+           .num_chunks = bundle.last_chunk - bundle.first_chunk,
+           .head_dim = head_dim,
+           .out = out + (row / piece.num_heads) * call.row_stride() +
+                  static_cast<std::ptrdiff_t>(row % piece.num_heads) * head_dim});
+    }
+  }
 }
 
 }  // namespace tutti::device

@@ -31,8 +31,9 @@ inline constexpr float kLn2Low = -2.12194440e-4f;
 inline constexpr float kExpPolynomial[6] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
                                             4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
 
-// exp(x); exactly 1 at 0.
+// exp(x); exactly 1 at 0, NaN of NaN.
 inline float exp_law(float x) {
+  if (std::isnan(x)) return x;
   if (x < kExpSmallest) return 0.0f;
   x = x < kExpLargest ? x : kExpLargest;
   const long n = std::lrintf(x * kLog2E);

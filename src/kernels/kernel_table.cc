@@ -2,11 +2,14 @@
 
 namespace tutti::kernels {
 
-// Packed queries, sums, one block's sums, scores and packed weights of each row, two floats a value
-// at most, and room to align each part.
+// cpu/attention_scratch.h: for each row the queries packed twice, three rows of sums and the scores
+// of a chunk and packed weights of a page, of four bytes a value at most; a page as bf16; the lists
+// of visits of two chunks; and room to align each part.
 std::size_t attention_scratch_bytes() {
-  constexpr std::size_t kRowBytes = sizeof(float) * (3 * kMaxHeadDim + 4 * kBlockSize + 5);
-  return kMaxAttentionRows * kRowBytes + 4096;
+  constexpr std::size_t kRowBytes =
+      sizeof(float) * (5 * kMaxHeadDim + kAttentionChunk + kBlockSize + 16);
+  constexpr std::size_t kVisitBytes = 2 * 48 * static_cast<std::size_t>(kChunkPages);
+  return kMaxAttentionRows * (kRowBytes + kVisitBytes) + page_values(kMaxHeadDim) * 2 + 4096;
 }
 
 }  // namespace tutti::kernels

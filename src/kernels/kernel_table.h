@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "core/ids.h"
+#include "kernels/kv_page.h"
 #include "kernels/panel.h"
 #include "tensor/dtype.h"
 
@@ -40,6 +41,10 @@ struct PanelProduct {
   // Bytes of the weight stream that will be wanted next; fetched while this product is computed.
   const std::byte* prefetch = nullptr;
   std::size_t prefetch_bytes = 0;
+  // Further panels of the same rows, each `panel_stride` values and `c_stride` floats on.
+  int num_panels = 1;
+  std::size_t panel_stride = 0;
+  std::size_t c_stride = 0;
 };
 
 // Weights of 32 outputs -> part of a panel.
@@ -51,27 +56,61 @@ struct PanelWeights {
   std::uint16_t* panel = nullptr;          // of block first_input / 32
 };
 
-// The rows of `num_positions` consecutive positions of one sequence in query heads that share a key
-// and value head.
-struct AttentionJob {
-  // Keys of block 0 of this layer and head; its values lie `value_offset` further; the next block
-  // `block_stride` further. In bf16 values.
-  const std::uint16_t* pages = nullptr;
-  std::size_t value_offset = 0;
-  std::size_t block_stride = 0;
+// Query rows of one sequence in an attention job: consecutive positions, each with the job's
+// `group` of query heads that share a key and value head.
+struct AttentionRows {
   const BlockId* block_table = nullptr;
-  int head_dim = 0;
-  int group = 0;  // consecutive query heads of this key and value head
   Position first_position = 0;
-  int num_positions = 0;  // num_positions * group <= kMaxAttentionRows
-  float scale = 0;
-  int sliding_window = 0;  // 0: none
-  // Of the first position's first head: [num_positions][group][head_dim], positions `row_stride`
-  // floats apart, heads head_dim.
+  int num_positions = 0;
+  // Of the first position's first head: [num_positions][group][head_dim], positions
+  // AttentionJob::row_stride floats apart, heads head_dim.
   const float* q = nullptr;
   float* out = nullptr;
-  std::ptrdiff_t row_stride = 0;
 };
+
+// Rows of one sequence, or of several whose block tables begin with the same blocks: the pages of
+// these are read once for all rows.
+struct AttentionJob {
+  PageType page_type = PageType::kBf16;
+  // Keys of block 0 of this layer and head; its values lie `value_offset` further; the next block
+  // `block_stride` further. In bytes.
+  const std::byte* pages = nullptr;
+  std::size_t value_offset = 0;
+  std::size_t block_stride = 0;
+  int head_dim = 0;
+  int group = 0;
+  float scale = 0;
+  int sliding_window = 0;  // 0: none
+  std::ptrdiff_t row_stride = 0;
+  const AttentionRows* sequences = nullptr;  // rows in all: <= kMaxAttentionRows
+  int num_sequences = 0;
+  int num_common_pages = 0;  // with several sequences: leading blocks that all tables share
+  // nullptr: `out` is written. Else only the chunks [first_chunk, last_chunk) are worked on, and
+  // what each row gets of each goes to partials[chunk - first_chunk][row][partial_floats(head_dim)]
+  // for merge_attention; rows are counted through all sequences.
+  float* partials = nullptr;
+  int first_chunk = 0;
+  int last_chunk = 0;
+};
+// Contexts are cut at multiples of so many positions. Within a chunk there is one softmax; chunks
+// are merged in order (the law: ref/ref_attention.h). So which thread takes which chunks does not
+// show in the bits. 256 positions of 48 rows keep scores and weights in the second-level cache.
+inline constexpr int kAttentionChunk = 256;
+inline constexpr int kChunkPages = kAttentionChunk / kBlockSize;
+
+// A row's part of a chunk: sums [head_dim padded to 32], the largest score, the weights' sum (-1
+// where the row sees nothing of the chunk), padding.
+constexpr std::size_t partial_floats(int head_dim) {
+  return static_cast<std::size_t>(num_panels(head_dim)) * kPanelOutputs + 16;
+}
+struct AttentionMerge {
+  const float* partials = nullptr;  // of the row's first chunk
+  std::ptrdiff_t chunk_stride = 0;  // in floats
+  int num_chunks = 0;
+  int head_dim = 0;
+  float* out = nullptr;  // [head_dim]
+};
+
 inline constexpr int kMaxAttentionRows = 48;
 inline constexpr int kMaxHeadDim = 512;
 
@@ -89,6 +128,7 @@ struct KernelTable {
 
   // `scratch`: attention_scratch_bytes(), aligned to 64, one for each thread.
   void (*attention)(const AttentionJob&, void* scratch);
+  void (*merge_attention)(const AttentionMerge&);
 
   // y = x * (1 / sqrt(mean(x^2) + epsilon)) * weight. Squares are summed in 16 lanes, value i in
   // lane i % 16 by fused multiply-add, then by sum_of_lanes.

@@ -65,19 +65,28 @@ void pack_rows(const PackRows& job) {
 }
 
 // Row blocks at `x` (and `next`) against the panel; sums at c, 16 rows further for the second.
-void multiply_one(const PanelProduct& job, const std::uint16_t* x, int rows, float* c,
+struct OneRowBlock {
+  const std::uint16_t* first;
+  int rows;
+};
+struct PanelAndSums {
+  const std::uint16_t* panel;
+  float* c;
+};
+void multiply_one(const PanelProduct& job, OneRowBlock x, const PanelAndSums& to,
                   PrefetchStream& stream) {
+  float* c = to.c;
   _tile_loadd(0, c, kSumRowBytes);
   _tile_loadd(1, c + 16, kSumRowBytes);
-  const std::uint16_t* panel = job.panel;
+  const std::uint16_t* panel = to.panel;
   for (int block = 0; block < job.num_blocks; ++block) {
     stream.step();
-    _tile_loadd(4, x, kTileRowBytes);
+    _tile_loadd(4, x.first, kTileRowBytes);
     _tile_loadd(6, panel, kPanelRowBytes);
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, panel + 32, kPanelRowBytes);
     _tile_dpbf16ps(1, 4, 7);
-    x += rows * kBlockInputs;
+    x.first += x.rows * kBlockInputs;
     panel += kPanelBlockValues;
   }
   _tile_stored(0, c, kSumRowBytes);
@@ -89,13 +98,15 @@ struct TwoRowBlocks {
   const std::uint16_t* second;  // second_rows
   int second_rows;
 };
-void multiply_two(const PanelProduct& job, TwoRowBlocks x, float* c, PrefetchStream& stream) {
+void multiply_two(const PanelProduct& job, TwoRowBlocks x, const PanelAndSums& to,
+                  PrefetchStream& stream) {
+  float* c = to.c;
   float* second_c = c + kTileRows * kPanelOutputs;
   _tile_loadd(0, c, kSumRowBytes);
   _tile_loadd(1, c + 16, kSumRowBytes);
   _tile_loadd(2, second_c, kSumRowBytes);
   _tile_loadd(3, second_c + 16, kSumRowBytes);
-  const std::uint16_t* panel = job.panel;
+  const std::uint16_t* panel = to.panel;
   for (int block = 0; block < job.num_blocks; ++block) {
     stream.step();
     _tile_loadd(4, x.first, kTileRowBytes);
@@ -119,7 +130,7 @@ void multiply_two(const PanelProduct& job, TwoRowBlocks x, float* c, PrefetchStr
 void multiply(const PanelProduct& job) {
   constexpr int kPair = 2 * kTileRows;
   const int pairs = (job.num_rows + kPair - 1) / kPair;
-  PrefetchStream stream(job, static_cast<std::size_t>(pairs) * job.num_blocks);
+  PrefetchStream stream(job, static_cast<std::size_t>(job.num_panels) * pairs * job.num_blocks);
   const std::ptrdiff_t row_values = static_cast<std::ptrdiff_t>(job.total_blocks) * kBlockInputs;
   // Where the wanted blocks of the row block at `row`, of `rows` rows, begin.
   const auto packed_at = [&](int row, int rows) {
@@ -136,12 +147,17 @@ void multiply(const PanelProduct& job) {
       configured_first = first;
       configured_second = second;
     }
-    float* c = job.c + static_cast<std::ptrdiff_t>(row) * kPanelOutputs;
-    if (second == 0) {
-      multiply_one(job, packed_at(row, first), first, c, stream);
-    } else {
-      const TwoRowBlocks x{packed_at(row, first), packed_at(row + kTileRows, second), second};
-      multiply_two(job, x, c, stream);
+    // Between panels the tiles' shapes stay.
+    for (int panel = 0; panel < job.num_panels; ++panel) {
+      const PanelAndSums to{
+          job.panel + panel * job.panel_stride,
+          job.c + panel * job.c_stride + static_cast<std::ptrdiff_t>(row) * kPanelOutputs};
+      if (second == 0) {
+        multiply_one(job, {packed_at(row, first), first}, to, stream);
+      } else {
+        const TwoRowBlocks x{packed_at(row, first), packed_at(row + kTileRows, second), second};
+        multiply_two(job, x, to, stream);
+      }
     }
   }
   _tile_release();
@@ -184,6 +200,7 @@ const KernelTable& amx_kernels() {
       .multiply = multiply,
       .weights_to_panel = weights_to_panel,
       .attention = attention,
+      .merge_attention = merge_attention,
       .rms_norm = rms_norm,
       .rope = rope,
       .silu_mul = silu_mul,

@@ -56,6 +56,7 @@ const KernelTable& avx2_kernels() {
       .multiply = multiply,
       .weights_to_panel = weights_to_panel,
       .attention = attention,
+      .merge_attention = merge_attention,
       .rms_norm = rms_norm,
       .rope = rope,
       .silu_mul = silu_mul,

@@ -127,48 +127,57 @@ TUTTI_INLINE void add_block(const std::uint32_t* x, const std::uint16_t* panel, 
   }
 }
 
+struct PanelAndSums {
+  const std::uint16_t* panel;
+  float* c;
+};
+
 template <int R>
-void multiply_rows(const PanelProduct& job, const std::uint32_t* x, float* c,
+void multiply_rows(const PanelProduct& job, const std::uint32_t* x, const PanelAndSums& to,
                    PrefetchStream& stream) {
   const PairOrders orders{pair_order(0), pair_order(1)};
-  const std::uint16_t* panel = job.panel;
+  const std::uint16_t* panel = to.panel;
   for (int block = 0; block < job.num_blocks; ++block) {
-    add_block<R>(x, panel, c, orders, stream);
+    add_block<R>(x, panel, to.c, orders, stream);
     x += kBlockInputs / 2 * R;
     panel += kPanelBlockValues;
   }
 }
 
-void multiply(const PanelProduct& job) {
-  const int row_blocks = (job.num_rows + kRowBlock - 1) / kRowBlock;
-  PrefetchStream stream(job, static_cast<std::size_t>(row_blocks) * job.num_blocks * kQuads);
+void multiply_row_block(const PanelProduct& job, int row, const PanelAndSums& to,
+                        PrefetchStream& stream) {
+  const int left = job.num_rows - row;
+  const int rows = left < kRowBlock ? left : kRowBlock;
   const std::ptrdiff_t row_lanes = static_cast<std::ptrdiff_t>(job.total_blocks) * kBlockInputs / 2;
   const std::ptrdiff_t first_lane = static_cast<std::ptrdiff_t>(job.first_block) * kBlockInputs / 2;
-  for (int row = 0; row < job.num_rows; row += kRowBlock) {
-    const int left = job.num_rows - row;
-    const int rows = left < kRowBlock ? left : kRowBlock;
-    const auto* x =
-        static_cast<const std::uint32_t*>(job.packed) + row * row_lanes + first_lane * rows;
-    float* c = job.c + static_cast<std::ptrdiff_t>(row) * kPanelOutputs;
-    switch (rows) {
-      case 1:
-        multiply_rows<1>(job, x, c, stream);
-        break;
-      case 2:
-        multiply_rows<2>(job, x, c, stream);
-        break;
-      case 3:
-        multiply_rows<3>(job, x, c, stream);
-        break;
-      case 4:
-        multiply_rows<4>(job, x, c, stream);
-        break;
-      case 5:
-        multiply_rows<5>(job, x, c, stream);
-        break;
-      default:
-        multiply_rows<6>(job, x, c, stream);
-        break;
+  const auto* x =
+      static_cast<const std::uint32_t*>(job.packed) + row * row_lanes + first_lane * rows;
+  switch (rows) {
+    case 1:
+      return multiply_rows<1>(job, x, to, stream);
+    case 2:
+      return multiply_rows<2>(job, x, to, stream);
+    case 3:
+      return multiply_rows<3>(job, x, to, stream);
+    case 4:
+      return multiply_rows<4>(job, x, to, stream);
+    case 5:
+      return multiply_rows<5>(job, x, to, stream);
+    default:
+      return multiply_rows<6>(job, x, to, stream);
+  }
+}
+
+void multiply(const PanelProduct& job) {
+  const int row_blocks = (job.num_rows + kRowBlock - 1) / kRowBlock;
+  PrefetchStream stream(
+      job, static_cast<std::size_t>(job.num_panels) * row_blocks * job.num_blocks * kQuads);
+  for (int panel = 0; panel < job.num_panels; ++panel) {
+    for (int row = 0; row < job.num_rows; row += kRowBlock) {
+      const PanelAndSums to{
+          job.panel + panel * job.panel_stride,
+          job.c + panel * job.c_stride + static_cast<std::ptrdiff_t>(row) * kPanelOutputs};
+      multiply_row_block(job, row, to, stream);
     }
   }
 }
@@ -197,6 +206,7 @@ const KernelTable& avx512_bf16_kernels() {
       .multiply = multiply,
       .weights_to_panel = weights_to_panel,
       .attention = attention,
+      .merge_attention = merge_attention,
       .rms_norm = rms_norm,
       .rope = rope,
       .silu_mul = silu_mul,

@@ -7,12 +7,13 @@
 namespace tutti::kernels {
 namespace {
 
-// A cache line into all levels.
+// A cache line into the second level: fetching into the first would be held up by its few misses in
+// flight (on Zen 4 a walk over shuffled pages reads 17 GB/s so, and 37 GB/s like this).
 TUTTI_INLINE void prefetch_line(const std::byte* p) {
 #if defined(__aarch64__)
-  asm volatile("prfm pldl1keep, [%0]" : : "r"(p));
+  asm volatile("prfm pldl2keep, [%0]" : : "r"(p));
 #else
-  asm volatile("prefetcht0 %0" : : "m"(*reinterpret_cast<const char*>(p)));
+  asm volatile("prefetcht1 %0" : : "m"(*reinterpret_cast<const char*>(p)));
 #endif
 }
 

@@ -1,13 +1,18 @@
-// Attention of a group of query rows over the pages of one key and value head, in the order of
-// ref/ref_kernels.cc. To be included after a vector_*.h and the products
+// Attention of a group of query rows over the pages of one key and value head, by the law of
+// ref/ref_attention.h. To be included after a vector_*.h and the products
 // (kRowBlock, packed_bytes, pack_rows, multiply).
 //
-// For each page: scores = q . keys (a product with one panel), online softmax of each row's 32
-// scores, sums = fma(sums, decay, weights . values) (a product with head_dim / 32 panels of one
-// block). A row takes no part in a page that it does not see, so its bits do not depend on the
-// other rows of the group.
+// For each chunk of kAttentionChunk positions: scores = q . keys (a product with one panel for each
+// page), the softmax of each row, sums = weights . values (a product with head_dim / 32 panels of
+// one block for each page), and these are merged onto what the row has. A page is read once for
+// all rows that see it, those of several sequences where it is common to them, and fetched while
+// the one before it is worked on. A row takes no part in a page that it does not see, so its bits
+// do not depend on the other rows of the job.
+//
+// Bound: for few rows the read of the pages, else the products.
 #pragma once
 
+#include "kernels/cpu/attention_scratch.h"
 #include "kernels/cpu/simd_elementwise.h"
 #include "kernels/kernel_table.h"
 #include "kernels/kv_page.h"
@@ -15,49 +20,16 @@
 namespace tutti::kernels {
 namespace {
 
-// Parts of the scratch memory; all aligned to 64 bytes.
-struct AttentionScratch {
-  void* packed_q;
-  void* packed_weights;
-  float* sums;     // [head_dim / 32][rows][32]
-  float* scores;   // [rows][32], then the softmax weights
-  float* product;  // [rows][32]
-  float* largest;  // [rows], and so the next
-  float* new_largest;
-  float* weight_sum;
-  float* page_sum;
-  float* decay;
-};
-
-TUTTI_INLINE std::byte* take(std::byte*& memory, std::size_t bytes) {
-  std::byte* part = memory;
-  memory += (bytes + 63) / 64 * 64;
-  return part;
-}
-
-AttentionScratch divide_scratch(void* memory, int rows, int head_dim) {
-  auto* next = static_cast<std::byte*>(memory);
-  const std::size_t row_floats = static_cast<std::size_t>(rows) * sizeof(float);
-  AttentionScratch scratch;
-  scratch.packed_q = take(next, packed_bytes(rows, head_dim));
-  scratch.packed_weights = take(next, packed_bytes(rows, kBlockSize));
-  scratch.sums =
-      reinterpret_cast<float*>(take(next, row_floats * num_panels(head_dim) * kPanelOutputs));
-  scratch.scores = reinterpret_cast<float*>(take(next, row_floats * kBlockSize));
-  scratch.product = reinterpret_cast<float*>(take(next, row_floats * kBlockSize));
-  scratch.largest = reinterpret_cast<float*>(take(next, row_floats));
-  scratch.new_largest = reinterpret_cast<float*>(take(next, row_floats));
-  scratch.weight_sum = reinterpret_cast<float*>(take(next, row_floats));
-  scratch.page_sum = reinterpret_cast<float*>(take(next, row_floats));
-  scratch.decay = reinterpret_cast<float*>(take(next, row_floats));
-  return scratch;
-}
+constexpr float kNoScore = -1e30f;
+// Pages of shuffled blocks are no stream that the processor would fetch by itself. Of 1, 2 and 3, 2
+// read fastest on Zen 4.
+constexpr int kPagesAhead = 2;
 
 TUTTI_INLINE void set_zero(float* p, std::size_t count) {
   for (std::size_t i = 0; i < count; i += kLanes) store(p + i, zero());
 }
 
-void pack_all(const float* x, int rows, int inputs, void* packed) {
+void pack_all(const float* x, int rows, int inputs, std::byte* packed) {
   PackRows job;
   job.x = x;
   job.row_stride = inputs;
@@ -68,168 +40,369 @@ void pack_all(const float* x, int rows, int inputs, void* packed) {
   pack_rows(job);
 }
 
-// Queries of all rows, gathered into `sums` and packed from there.
-void pack_queries(const AttentionJob& job, const AttentionScratch& scratch) {
-  float* gathered = scratch.sums;
-  const int row_values = job.group * job.head_dim;
-  for (int position = 0; position < job.num_positions; ++position) {
-    const float* q = job.q + position * job.row_stride;
-    for (int i = 0; i < row_values; ++i) *gathered++ = q[i];
+// Rows, and where a chunk stands in its walk over the pages.
+class AttentionWalk {
+ public:
+  AttentionWalk(const AttentionJob& job, void* memory)
+      : job_(job),
+        rows_(count_rows(job)),
+        padded_dim_(num_panels(job.head_dim) * kPanelOutputs),
+        memory_(memory, {rows_, job.head_dim, packed_bytes(rows_, job.head_dim),
+                         packed_bytes(rows_, kBlockSize)}) {
+    list_rows();
+    pack_queries();
   }
-  pack_all(scratch.sums, job.num_positions * job.group, job.head_dim, scratch.packed_q);
-}
 
-// `next_keys`: of the page after this one, fetched meanwhile; nullptr at the end. A page is fetched
-// while the one before it is worked on: that is about what memory needs.
-TUTTI_INLINE void multiply_page(const AttentionJob& job, const std::uint16_t* keys,
-                                const std::uint16_t* next_keys, const AttentionScratch& scratch) {
-  const int rows = job.num_positions * job.group;
-  set_zero(scratch.scores, static_cast<std::size_t>(rows) * kBlockSize);
-  PanelProduct product;
-  product.panel = keys;
-  product.packed = scratch.packed_q;
-  product.num_rows = rows;
-  product.total_blocks = product.num_blocks = num_blocks(job.head_dim);
-  product.c = scratch.scores;
-  product.prefetch = reinterpret_cast<const std::byte*>(next_keys);
-  product.prefetch_bytes = page_values(job.head_dim) * sizeof(std::uint16_t);
-  multiply(product);
-}
-
-// The positions [begin, end) of a page that a row sees; empty when begin >= end.
-struct Seen {
-  int begin, end;
-  TUTTI_INLINE bool all() const { return begin == 0 && end == kBlockSize; }
-};
-TUTTI_INLINE Seen seen_by(const AttentionJob& job, int row, int page) {
-  const Position last = job.first_position + row / job.group;
-  const Position lower = job.sliding_window > 0 ? last - job.sliding_window + 1 : 0;
-  const int begin = lower - page * kBlockSize;
-  const int end = last + 1 - page * kBlockSize;
-  return {begin > 0 ? begin : 0, end < kBlockSize ? end : kBlockSize};
-}
-
-// Scales the scores of one row, puts the largest so far in place of those it does not see, and
-// finds the new largest.
-TUTTI_INLINE void find_largest(const AttentionJob& job, const AttentionScratch& scratch, int row,
-                               Seen seen) {
-  float* scores = scratch.scores + row * kBlockSize;
-  const Vector old_largest = broadcast(scratch.largest[row]);
-  const Vector scale = broadcast(job.scale);
-  Vector first = mul(load(scores), scale);
-  Vector second = mul(load(scores + kLanes), scale);
-  if (!seen.all()) {
-    first = select_lanes(first, old_largest, seen.begin, seen.end);
-    second = select_lanes(second, old_largest, seen.begin - kLanes, seen.end - kLanes);
+  void run() {
+    const bool whole = job_.partials == nullptr;
+    const int first = whole ? lowest_seen_ / kAttentionChunk : job_.first_chunk;
+    const int last = whole ? highest_seen_ / kAttentionChunk + 1 : job_.last_chunk;
+    if (whole) start_totals();
+    VisitList* visits = memory_.visits;
+    VisitList* next_visits = memory_.visits + 1;
+    list_visits(first, *visits);
+    for (int chunk = first; chunk < last; ++chunk) {
+      next_visits->count = 0;
+      if (chunk + 1 < last) list_visits(chunk + 1, *next_visits);
+      multiply_keys(*visits);
+      for (int row = 0; row < rows_; ++row) soften(row, chunk);
+      add_values(*visits, *next_visits);
+      if (whole) {
+        merge_chunk();
+      } else {
+        write_partials(chunk - job_.first_chunk);
+      }
+      VisitList* done = visits;
+      visits = next_visits;
+      next_visits = done;
+    }
+    if (whole) write_outputs();
   }
-  store(scores, first);
-  store(scores + kLanes, second);
-  scratch.new_largest[row] = largest_lane(maximum(maximum(first, second), old_largest));
-}
 
-// Scores of one row -> weights, and their sum.
-TUTTI_INLINE void weigh(const AttentionScratch& scratch, int row, Seen seen) {
-  float* scores = scratch.scores + row * kBlockSize;
-  const Vector largest = broadcast(scratch.largest[row]);
-  Vector first = rounded(exponential(sub(load(scores), largest)));
-  Vector second = rounded(exponential(sub(load(scores + kLanes), largest)));
-  if (!seen.all()) {
-    first = select_lanes(first, zero(), seen.begin, seen.end);
-    second = select_lanes(second, zero(), seen.begin - kLanes, seen.end - kLanes);
+ private:
+  static int count_rows(const AttentionJob& job) {
+    int rows = 0;
+    for (int i = 0; i < job.num_sequences; ++i) rows += job.sequences[i].num_positions * job.group;
+    return rows;
   }
-  store(scores, first);
-  store(scores + kLanes, second);
-  scratch.page_sum[row] = sum_lanes(add(first, second));
-}
 
-// Scores of the page -> softmax weights; the running largest and sum of every row. A row that does
-// not see the page keeps what it has: its decay is exp(0) = 1 and its page sum 0.
-void soften_page(const AttentionJob& job, const AttentionScratch& scratch, int page) {
-  const int rows = job.num_positions * job.group;
-  for (int row = 0; row < rows; ++row) find_largest(job, scratch, row, seen_by(job, row, page));
-  for (int row = 0; row < rows; row += kLanes) {
-    const Vector largest = load(scratch.new_largest + row);
-    store(scratch.decay + row, exponential(sub(load(scratch.largest + row), largest)));
-    store(scratch.largest + row, largest);
+  void list_rows() {
+    int row = 0;
+    for (int i = 0; i < job_.num_sequences; ++i) {
+      const AttentionRows& sequence = job_.sequences[i];
+      memory_.first_rows[i] = row;
+      for (int j = 0; j < sequence.num_positions * job_.group; ++j, ++row) {
+        const Position last = sequence.first_position + j / job_.group;
+        const Position lower = job_.sliding_window > 0 ? last - job_.sliding_window + 1 : 0;
+        memory_.seen[row] = {lower > 0 ? lower : 0, last + 1};
+        memory_.sequence_of_row[row] = i;
+        if (row == 0 || memory_.seen[row].begin < lowest_seen_) {
+          lowest_seen_ = memory_.seen[row].begin;
+        }
+        if (last > highest_seen_) highest_seen_ = last;
+      }
+    }
+    memory_.first_rows[job_.num_sequences] = row;
   }
-  for (int row = 0; row < rows; ++row) weigh(scratch, row, seen_by(job, row, page));
-  for (int row = 0; row < rows; row += kLanes) {
-    const Vector sum = fma(load(scratch.weight_sum + row), load(scratch.decay + row),
-                           load(scratch.page_sum + row));
-    store(scratch.weight_sum + row, sum);
-  }
-}
 
-// `next_values`: of the page after this one, or nullptr.
-void add_values(const AttentionJob& job, int page, const std::uint16_t* values,
-                const std::uint16_t* next_values, const AttentionScratch& scratch) {
-  const int rows = job.num_positions * job.group;
-  const std::size_t count = static_cast<std::size_t>(rows) * kPanelOutputs;
-  pack_all(scratch.scores, rows, kBlockSize, scratch.packed_weights);
-  PanelProduct product;
-  product.packed = scratch.packed_weights;
-  product.num_rows = rows;
-  product.total_blocks = product.num_blocks = 1;
-  product.c = scratch.product;
-  product.prefetch = reinterpret_cast<const std::byte*>(next_values);
-  product.prefetch_bytes = kPanelBlockValues * sizeof(std::uint16_t);
-  for (int panel = 0; panel < num_panels(job.head_dim); ++panel) {
-    set_zero(scratch.product, count);
-    product.panel = values + static_cast<std::ptrdiff_t>(panel) * kPanelBlockValues;
-    multiply(product);
-    if (product.prefetch != nullptr) product.prefetch += product.prefetch_bytes;
-    float* sums = scratch.sums + panel * count;
-    for (int row = 0; row < rows; ++row) {
-      const Seen seen = seen_by(job, row, page);
-      if (seen.begin >= seen.end) continue;
-      const Vector decay = broadcast(scratch.decay[row]);
-      for (int i = row * kPanelOutputs; i < (row + 1) * kPanelOutputs; i += kLanes) {
-        store(sums + i, fma(load(sums + i), decay, load(scratch.product + i)));
+  // Queries of each sequence, gathered into `sums` and packed from there; once more those of all
+  // when they have pages in common.
+  void pack_queries() {
+    float* gathered = memory_.sums;
+    const int row_values = job_.group * job_.head_dim;
+    for (int i = 0; i < job_.num_sequences; ++i) {
+      for (int position = 0; position < job_.sequences[i].num_positions; ++position) {
+        const float* q = job_.sequences[i].q + position * job_.row_stride;
+        for (int j = 0; j < row_values; ++j) *gathered++ = q[j];
+      }
+    }
+    for (int i = 0; i < job_.num_sequences; ++i) {
+      const int row = memory_.first_rows[i];
+      pack_all(memory_.sums + static_cast<std::ptrdiff_t>(row) * job_.head_dim,
+               memory_.first_rows[i + 1] - row, job_.head_dim, packed_queries(row));
+    }
+    if (job_.num_sequences > 1) pack_all(memory_.sums, rows_, job_.head_dim, memory_.packed_all);
+  }
+  std::byte* packed_queries(int first_row) const {
+    return memory_.packed_q + packed_bytes(first_row, job_.head_dim);
+  }
+
+  const std::byte* keys_of(int sequence, int page) const {
+    return job_.pages + static_cast<std::size_t>(job_.sequences[sequence].block_table[page].value) *
+                            job_.block_stride;
+  }
+
+  // The pages of a chunk that somebody sees, in order; each for all rows where it is common, else
+  // for the rows of one sequence.
+  void list_visits(int chunk, VisitList& list) const {
+    list.count = 0;
+    for (int page = chunk * kChunkPages; page < (chunk + 1) * kChunkPages; ++page) {
+      const bool common = job_.num_sequences > 1 && page < job_.num_common_pages;
+      bool all_see = true;
+      const int first_visit = list.count;
+      for (int i = 0; i < job_.num_sequences; ++i) {
+        const int row = memory_.first_rows[i];
+        const int end_row = memory_.first_rows[i + 1];
+        const int first_page = memory_.seen[row].begin / kBlockSize;
+        const int last_page = (memory_.seen[end_row - 1].end - 1) / kBlockSize;
+        if (page < first_page || page > last_page) {
+          all_see = false;
+          continue;
+        }
+        list.visits[list.count++] = {keys_of(i, page), page, row, end_row - row,
+                                     packed_queries(row)};
+      }
+      if (!common || !all_see) continue;
+      list.count = first_visit;
+      list.visits[list.count++] = {keys_of(0, page), page, 0, rows_, memory_.packed_all};
+    }
+  }
+
+  // A page's panels as bf16; bytes are turned into it in cache.
+  const std::uint16_t* panels_of(const std::byte* page) const {
+    if (job_.page_type == PageType::kBf16) return reinterpret_cast<const std::uint16_t*>(page);
+    const std::size_t count = page_values(job_.head_dim);
+    for (std::size_t i = 0; i < count; i += kLanes) {
+      store_bf16(memory_.panels + i, widen_bytes(load_bytes(page + i)));
+    }
+    return memory_.panels;
+  }
+
+  float* scores_of(int page, int row) const {
+    return memory_.scores +
+           (static_cast<std::ptrdiff_t>(page % kChunkPages) * rows_ + row) * kBlockSize;
+  }
+
+  // Keys (offset 0) or values of a list's pages, in the order of the walk.
+  struct Pages {
+    const VisitList& list;
+    std::size_t offset;
+  };
+  // The page that is read kPagesAhead after page i of `now`, `after` following on it.
+  TUTTI_INLINE static const std::byte* page_ahead(int i, Pages now, Pages after) {
+    const int ahead = i + kPagesAhead;
+    if (ahead < now.list.count) return now.list.visits[ahead].keys + now.offset;
+    const int beyond = ahead - now.list.count;
+    return beyond < after.list.count ? after.list.visits[beyond].keys + after.offset : nullptr;
+  }
+
+  void multiply_keys(const VisitList& list) const {
+    for (int i = 0; i < list.count; ++i) {
+      const Visit& visit = list.visits[i];
+      PanelProduct product;
+      product.panel = panels_of(visit.keys);
+      product.packed = visit.packed_q;
+      product.num_rows = visit.num_rows;
+      product.total_blocks = product.num_blocks = num_blocks(job_.head_dim);
+      product.c = scores_of(visit.page, visit.first_row);
+      product.prefetch = page_ahead(i, {list, 0}, {list, job_.value_offset});
+      product.prefetch_bytes = page_bytes(job_.page_type, job_.head_dim);
+      set_zero(product.c, static_cast<std::size_t>(visit.num_rows) * kBlockSize);
+      multiply(product);
+    }
+  }
+
+  // Half a page's scores or weights of one row. Lanes beyond what the row sees are `other`.
+  TUTTI_INLINE static Vector seen_lanes(Vector x, Vector other, Seen seen, int first) {
+    if (first >= seen.begin && first + kLanes <= seen.end) return x;
+    return select_lanes(x, other, seen.begin - first, seen.end - first);
+  }
+  TUTTI_INLINE static Vector largest_of(float* scores, Vector factor, Seen seen, int first) {
+    const Vector scaled = seen_lanes(mul(load(scores), factor), broadcast(kNoScore), seen, first);
+    store(scores, scaled);
+    return scaled;
+  }
+
+  // Scores of one row -> weights; its largest score and the weights' sum. -1 for the sum says that
+  // it sees nothing of the chunk.
+  void soften(int row, int chunk) const {
+    Seen seen = memory_.seen[row];
+    if (seen.begin < chunk * kAttentionChunk) seen.begin = chunk * kAttentionChunk;
+    if (seen.end > (chunk + 1) * kAttentionChunk) seen.end = (chunk + 1) * kAttentionChunk;
+    memory_.largest[row] = kNoScore;
+    memory_.weight_sum[row] = -1.0f;
+    if (seen.begin >= seen.end) return;
+    const int first_page = seen.begin / kBlockSize;
+    const int last_page = (seen.end - 1) / kBlockSize;
+    const bool is_int8 = job_.page_type == PageType::kInt8;
+    if (is_int8) scale_by_position(row, first_page, last_page);
+    const Vector scale = broadcast(job_.scale);
+    Vector largest = broadcast(kNoScore);
+    for (int page = first_page; page <= last_page; ++page) {
+      float* scores = scores_of(page, row);
+      const int first = page * kBlockSize;
+      largest = maximum(largest_of(scores, scale, seen, first), largest);
+      largest = maximum(largest_of(scores + kLanes, scale, seen, first + kLanes), largest);
+    }
+    memory_.largest[row] = largest_lane(largest);
+    largest = broadcast(memory_.largest[row]);
+    Vector sum = zero();
+    for (int page = first_page; page <= last_page; ++page) {
+      float* scores = scores_of(page, row);
+      const float* scales = page_scales_of(row, page);
+      for (int i = 0; i < kBlockSize; i += kLanes) {
+        const int first = page * kBlockSize + i;
+        Vector weight = exponential(sub(load(scores + i), largest));
+        weight = seen_lanes(weight, zero(), seen, first);
+        sum = add(sum, weight);
+        if (is_int8) weight = seen_lanes(mul(weight, load(scales + i)), zero(), seen, first);
+        store(scores + i, weight);
+      }
+    }
+    memory_.weight_sum[row] = sum_lanes(sum);
+  }
+
+  // Of the values; only read when the pages are int8.
+  const float* page_scales_of(int row, int page) const {
+    return page_scales(keys_of(memory_.sequence_of_row[row], page) + job_.value_offset,
+                       job_.head_dim);
+  }
+  void scale_by_position(int row, int first_page, int last_page) const {
+    for (int page = first_page; page <= last_page; ++page) {
+      const std::byte* keys = keys_of(memory_.sequence_of_row[row], page);
+      const float* scales = page_scales(keys, job_.head_dim);
+      float* scores = scores_of(page, row);
+      store(scores, mul(load(scores), load(scales)));
+      store(scores + kLanes, mul(load(scores + kLanes), load(scales + kLanes)));
+    }
+  }
+
+  void add_values(const VisitList& list, const VisitList& after) const {
+    set_zero(memory_.sums, static_cast<std::size_t>(rows_) * padded_dim_);
+    for (int i = 0; i < list.count; ++i) {
+      const Visit& visit = list.visits[i];
+      const float* weights = scores_of(visit.page, visit.first_row);
+      pack_all(weights, visit.num_rows, kBlockSize, memory_.packed_weights);
+      PanelProduct product;
+      product.panel = panels_of(visit.keys + job_.value_offset);
+      product.packed = memory_.packed_weights;
+      product.num_rows = visit.num_rows;
+      product.total_blocks = product.num_blocks = 1;
+      product.num_panels = num_panels(job_.head_dim);
+      product.panel_stride = kPanelBlockValues;
+      product.c = memory_.sums + static_cast<std::ptrdiff_t>(visit.first_row) * kPanelOutputs;
+      product.c_stride = static_cast<std::size_t>(rows_) * kPanelOutputs;
+      product.prefetch = page_ahead(i, {list, job_.value_offset}, {after, 0});
+      product.prefetch_bytes = page_bytes(job_.page_type, job_.head_dim);
+      const int num_saved = copy_blind_rows<true>(visit);
+      multiply(product);
+      if (num_saved > 0) copy_blind_rows<false>(visit);
+    }
+  }
+
+  // Rows of a visit that see nothing of its page keep their sums: these are saved before the
+  // product and put back after it. Returns how many there are.
+  template <bool kSave>
+  int copy_blind_rows(const Visit& visit) const {
+    int count = 0;
+    for (int row = visit.first_row; row < visit.first_row + visit.num_rows; ++row) {
+      const Seen seen = memory_.seen[row];
+      const int first = visit.page * kBlockSize;
+      if (seen.begin < first + kBlockSize && seen.end > first) continue;
+      for (int d = 0; d < padded_dim_; d += kLanes) {
+        float* sums = sums_of(memory_.sums, row, d);
+        float* saved = memory_.saved + static_cast<std::ptrdiff_t>(count) * padded_dim_ + d;
+        store(kSave ? saved : sums, load(kSave ? sums : saved));
+      }
+      ++count;
+    }
+    return count;
+  }
+  float* sums_of(float* sums, int row, int d) const {
+    return sums + (static_cast<std::ptrdiff_t>(d / kPanelOutputs) * rows_ + row) * kPanelOutputs +
+           d % kPanelOutputs;
+  }
+
+  void start_totals() const {
+    set_zero(memory_.total_sums, static_cast<std::size_t>(rows_) * padded_dim_);
+    for (int row = 0; row < rows_; ++row) {
+      memory_.total_largest[row] = kNoScore;
+      memory_.total_weight[row] = 0.0f;
+    }
+  }
+
+  void merge_chunk() const {
+    for (int row = 0; row < rows_; row += kLanes) {
+      const Vector old_largest = load(memory_.total_largest + row);
+      const Vector chunk_largest = load(memory_.largest + row);
+      const Vector largest = maximum(chunk_largest, old_largest);
+      store(memory_.decay + row, exponential(sub(old_largest, largest)));
+      store(memory_.factor + row, exponential(sub(chunk_largest, largest)));
+      store(memory_.total_largest + row, largest);
+    }
+    for (int row = 0; row < rows_; ++row) {
+      if (memory_.weight_sum[row] == -1.0f) continue;
+      const float decay = memory_.decay[row];
+      const float factor = memory_.factor[row];
+      float& total = memory_.total_weight[row];
+      total = __builtin_fmaf(total, decay, memory_.weight_sum[row] * factor);
+      for (int d = 0; d < padded_dim_; d += kLanes) {
+        const Vector part = mul(load(sums_of(memory_.sums, row, d)), broadcast(factor));
+        float* sums = sums_of(memory_.total_sums, row, d);
+        store(sums, fma(load(sums), broadcast(decay), part));
       }
     }
   }
-}
 
-void write_outputs(const AttentionJob& job, const AttentionScratch& scratch) {
-  const int rows = job.num_positions * job.group;
-  for (int row = 0; row < rows; ++row) {
-    float* out = job.out + (row / job.group) * job.row_stride + (row % job.group) * job.head_dim;
-    const Vector inverse = broadcast(1.0f / scratch.weight_sum[row]);
-    for (int d = 0; d < job.head_dim; d += kLanes) {
-      const float* sums =
-          scratch.sums + (d / kPanelOutputs * rows + row) * kPanelOutputs + d % kPanelOutputs;
-      const int left = job.head_dim - d;
-      store_first(out + d, mul(load(sums), inverse), left < kLanes ? left : kLanes);
+  void write_partials(int chunk_index) const {
+    const std::size_t floats = partial_floats(job_.head_dim);
+    float* record = job_.partials + static_cast<std::size_t>(chunk_index) * rows_ * floats;
+    for (int row = 0; row < rows_; ++row, record += floats) {
+      for (int d = 0; d < padded_dim_; d += kLanes) {
+        store(record + d, load(sums_of(memory_.sums, row, d)));
+      }
+      record[padded_dim_] = memory_.largest[row];
+      record[padded_dim_ + 1] = memory_.weight_sum[row];
     }
   }
-}
 
-void attention(const AttentionJob& job, void* memory) {
-  const int rows = job.num_positions * job.group;
-  const AttentionScratch scratch = divide_scratch(memory, rows, job.head_dim);
-  pack_queries(job, scratch);
-  set_zero(scratch.sums, static_cast<std::size_t>(rows) * num_panels(job.head_dim) * kPanelOutputs);
-  for (int row = 0; row < rows; ++row) {
-    scratch.largest[row] = -1e30f;
-    scratch.weight_sum[row] = 0.0f;
+  void write_outputs() const {
+    for (int row = 0; row < rows_; ++row) {
+      const int in_sequence = row - memory_.first_rows[memory_.sequence_of_row[row]];
+      float* out = job_.sequences[memory_.sequence_of_row[row]].out +
+                   (in_sequence / job_.group) * job_.row_stride +
+                   static_cast<std::ptrdiff_t>(in_sequence % job_.group) * job_.head_dim;
+      const Vector inverse = broadcast(1.0f / memory_.total_weight[row]);
+      for (int d = 0; d < job_.head_dim; d += kLanes) {
+        const Vector result = mul(load(sums_of(memory_.total_sums, row, d)), inverse);
+        store_first(out + d, result, lanes_left(d, job_.head_dim));
+      }
+    }
   }
-  const Position lower = job.sliding_window > 0 ? job.first_position - job.sliding_window + 1 : 0;
-  const int first_page = lower > 0 ? lower / kBlockSize : 0;
-  const int last_page = (job.first_position + job.num_positions - 1) / kBlockSize;
-  const std::uint16_t* keys =
-      job.pages + static_cast<std::size_t>(job.block_table[first_page].value) * job.block_stride;
-  for (int page = first_page; page <= last_page; ++page) {
-    const std::uint16_t* next =
-        page == last_page ? nullptr
-                          : job.pages + static_cast<std::size_t>(job.block_table[page + 1].value) *
-                                            job.block_stride;
-    multiply_page(job, keys, next, scratch);
-    soften_page(job, scratch, page);
-    add_values(job, page, keys + job.value_offset,
-               next == nullptr ? nullptr : next + job.value_offset, scratch);
-    keys = next;
+
+  const AttentionJob& job_;
+  const int rows_;
+  const int padded_dim_;
+  const AttentionScratch memory_;
+  Position lowest_seen_ = 0;
+  Position highest_seen_ = 0;
+};
+
+void attention(const AttentionJob& job, void* memory) { AttentionWalk(job, memory).run(); }
+
+void merge_attention(const AttentionMerge& job) {
+  alignas(64) float sums[kMaxHeadDim] = {};
+  const int padded_dim = num_panels(job.head_dim) * kPanelOutputs;
+  float largest = kNoScore;
+  float weight_sum = 0.0f;
+  for (int chunk = 0; chunk < job.num_chunks; ++chunk) {
+    const float* record = job.partials + chunk * job.chunk_stride;
+    const float chunk_largest = record[padded_dim];
+    const float chunk_sum = record[padded_dim + 1];
+    if (chunk_sum == -1.0f) continue;
+    const float new_largest = chunk_largest > largest ? chunk_largest : largest;
+    const Vector decay = exponential(broadcast(largest - new_largest));
+    const Vector factor = exponential(broadcast(chunk_largest - new_largest));
+    weight_sum = __builtin_fmaf(weight_sum, first_lane(decay), chunk_sum * first_lane(factor));
+    for (int d = 0; d < padded_dim; d += kLanes) {
+      store(sums + d, fma(load(sums + d), decay, mul(load(record + d), factor)));
+    }
+    largest = new_largest;
   }
-  write_outputs(job, scratch);
+  const Vector inverse = broadcast(1.0f / weight_sum);
+  for (int d = 0; d < job.head_dim; d += kLanes) {
+    store_first(job.out + d, mul(load(sums + d), inverse), lanes_left(d, job.head_dim));
+  }
 }
 
 }  // namespace

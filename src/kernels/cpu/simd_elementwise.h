@@ -11,7 +11,8 @@ constexpr int kLanes = 16;
 
 // exp_law (bf16_law.h).
 TUTTI_INLINE Vector exponential(Vector x) {
-  const Vector bounded = minimum(maximum(x, broadcast(kExpSmallest)), broadcast(kExpLargest));
+  // Both give their second operand when there is a NaN.
+  const Vector bounded = minimum(broadcast(kExpLargest), maximum(broadcast(kExpSmallest), x));
   const Words n = to_words(mul(bounded, broadcast(kLog2E)));
   const Vector n_float = to_float(n);
   Vector r = fma(n_float, broadcast(-kLn2High), bounded);

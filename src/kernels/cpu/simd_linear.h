@@ -97,9 +97,9 @@ TUTTI_INLINE void add_block(const float* x, const std::uint16_t* panel, float* c
 }
 
 template <int R>
-void multiply_rows(const PanelProduct& job, const float* x, float* c, PrefetchStream& stream) {
+void multiply_rows(const PanelProduct& job, const std::uint16_t* panel, const float* x, float* c,
+                   PrefetchStream& stream) {
   constexpr int kHalves = 2 * R <= kMaxSums ? 2 : 1;
-  const std::uint16_t* panel = job.panel;
   for (int block = 0; block < job.num_blocks; ++block) {
     add_block<R, kHalves>(x, panel, c, &stream);
     if constexpr (kHalves == 1) add_block<R, 1>(x, panel + 32, c + 16, nullptr);
@@ -108,7 +108,8 @@ void multiply_rows(const PanelProduct& job, const float* x, float* c, PrefetchSt
   }
 }
 
-using MultiplyRows = void (*)(const PanelProduct&, const float*, float*, PrefetchStream&);
+using MultiplyRows = void (*)(const PanelProduct&, const std::uint16_t*, const float*, float*,
+                              PrefetchStream&);
 // By number of rows, from 1.
 constexpr MultiplyRows kMultiplyRows[] = {
     multiply_rows<1>,  multiply_rows<2>,  multiply_rows<3>,
@@ -122,15 +123,19 @@ static_assert(sizeof(kMultiplyRows) / sizeof(kMultiplyRows[0]) == kRowBlock);
 
 void multiply(const PanelProduct& job) {
   const int row_blocks = (job.num_rows + kRowBlock - 1) / kRowBlock;
-  PrefetchStream stream(job, static_cast<std::size_t>(row_blocks) * job.num_blocks * kBlockInputs);
+  PrefetchStream stream(
+      job, static_cast<std::size_t>(job.num_panels) * row_blocks * job.num_blocks * kBlockInputs);
   const std::ptrdiff_t row_values = static_cast<std::ptrdiff_t>(job.total_blocks) * kBlockInputs;
   const std::ptrdiff_t first_input = static_cast<std::ptrdiff_t>(job.first_block) * kBlockInputs;
-  for (int row = 0; row < job.num_rows; row += kRowBlock) {
-    const int left = job.num_rows - row;
-    const int rows = left < kRowBlock ? left : kRowBlock;
-    const float* x = static_cast<const float*>(job.packed) + row * row_values + first_input * rows;
-    float* c = job.c + static_cast<std::ptrdiff_t>(row) * kPanelOutputs;
-    kMultiplyRows[rows - 1](job, x, c, stream);
+  for (int panel = 0; panel < job.num_panels; ++panel) {
+    for (int row = 0; row < job.num_rows; row += kRowBlock) {
+      const int left = job.num_rows - row;
+      const int rows = left < kRowBlock ? left : kRowBlock;
+      const float* x =
+          static_cast<const float*>(job.packed) + row * row_values + first_input * rows;
+      float* c = job.c + panel * job.c_stride + static_cast<std::ptrdiff_t>(row) * kPanelOutputs;
+      kMultiplyRows[rows - 1](job, job.panel + panel * job.panel_stride, x, c, stream);
+    }
   }
 }
 

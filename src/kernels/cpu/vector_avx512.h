@@ -78,6 +78,9 @@ TUTTI_INLINE float sum_lanes(Vector x) {
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
+TUTTI_INLINE float first_lane(Vector x) {
+  return _mm256_cvtss_f32(_mm512_castps512_ps256(x.lanes));
+}
 TUTTI_INLINE float largest_lane(Vector x) {
   const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(x.lanes), upper_half(x.lanes));
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

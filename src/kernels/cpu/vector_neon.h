@@ -120,6 +120,7 @@ TUTTI_INLINE float sum_lanes(Vector x) {
   const float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
   return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 }
+TUTTI_INLINE float first_lane(Vector x) { return vgetq_lane_f32(x.part[0], 0); }
 TUTTI_INLINE float largest_lane(Vector x) {
   const float32x4_t low = vmaxq_f32(x.part[0], x.part[2]);
   return vmaxvq_f32(vmaxq_f32(low, vmaxq_f32(x.part[1], x.part[3])));

@@ -7,7 +7,7 @@
 
 #include "kernels/bf16_law.h"
 #include "kernels/kernel_table.h"
-#include "kernels/kv_page.h"
+#include "kernels/ref/ref_attention.h"
 #include "tensor/dequantize.h"
 
 namespace tutti::kernels {
@@ -30,27 +30,20 @@ void pack_rows(const PackRows& job) {
   }
 }
 
-// even + odd of one block of 32 inputs.
-float block_sum(const std::uint16_t* x, const std::uint16_t* panel_block, int n) {
-  float sums[2] = {0.0f, 0.0f};
-  for (int k = 0; k < kBlockInputs; ++k) {
-    float& sum = sums[k % 2];
-    sum = std::fmaf(bf16_to_float(x[k]), bf16_to_float(panel_block[panel_index(n, k)]), sum);
-  }
-  return sums[0] + sums[1];
-}
-
 void multiply(const PanelProduct& job) {
   const auto* x = static_cast<const std::uint16_t*>(job.packed);
-  for (int row = 0; row < job.num_rows; ++row) {
+  for (int index = 0; index < job.num_panels * job.num_rows; ++index) {
+    const int panel = index / job.num_rows;
+    const int row = index % job.num_rows;
     for (int block = 0; block < job.num_blocks; ++block) {
       const std::size_t x_block =
           static_cast<std::size_t>(row) * job.total_blocks + job.first_block + block;
-      const std::uint16_t* weights =
-          job.panel + static_cast<std::size_t>(block) * kPanelBlockValues;
-      float* c = job.c + row * kPanelOutputs;
+      const std::uint16_t* weights = job.panel + panel * job.panel_stride +
+                                     static_cast<std::size_t>(block) * kPanelBlockValues;
+      float* c = job.c + panel * job.c_stride + row * kPanelOutputs;
       for (int n = 0; n < kPanelOutputs; ++n) {
-        c[n] = c[n] + block_sum(x + x_block * kBlockInputs, weights, n);
+        c[n] = c[n] + block_sum(x + x_block * kBlockInputs,
+                                [&](int k) { return bf16_to_float(weights[panel_index(n, k)]); });
       }
     }
   }
@@ -74,78 +67,6 @@ void weights_to_panel(const PanelWeights& job) {
       const int end = std::min<int>(values.size(), padded - begin);
       for (int k = 0; k < end; ++k) job.panel[panel_index(n, begin + k)] = round_to_bf16(values[k]);
     }
-  }
-}
-
-// One query row: pages in order, online softmax.
-//   s = (q . k) scale; m' = max(m, s over the page); a = exp(m - m'); p = bf16(exp(s - m'))
-//   l = fma(l, a, sum p) with value i in lane i % 16; o = fma(o, a, p . v); out = o (1 / l)
-class RowAttention {
- public:
-  RowAttention(const AttentionJob& job, const float* q) : job_(job) {
-    const int padded = num_blocks(job.head_dim) * kBlockInputs;
-    for (int d = 0; d < padded; ++d) q_[d] = d < job.head_dim ? round_to_bf16(q[d]) : 0;
-    for (int d = 0; d < padded; ++d) sums_[d] = 0.0f;
-  }
-
-  // Positions [first, last] are seen.
-  void walk(Position first, Position last, float* out) {
-    for (int page = first / kBlockSize; page <= last / kBlockSize; ++page) {
-      const std::uint16_t* keys =
-          job_.pages + static_cast<std::size_t>(job_.block_table[page].value) * job_.block_stride;
-      const int begin = std::max(first - page * kBlockSize, 0);
-      const int end = std::min(last - page * kBlockSize + 1, kBlockSize);
-      add_page(keys, keys + job_.value_offset, begin, end);
-    }
-    const float inverse = 1.0f / weight_sum_;
-    for (int d = 0; d < job_.head_dim; ++d) out[d] = sums_[d] * inverse;
-  }
-
- private:
-  void add_page(const std::uint16_t* keys, const std::uint16_t* values, int begin, int end) {
-    float scores[kBlockSize];
-    float new_max = max_;
-    for (int p = begin; p < end; ++p) {
-      float score = 0.0f;
-      for (int block = 0; block < num_blocks(job_.head_dim); ++block) {
-        score = score + block_sum(q_ + block * kBlockInputs, keys + block * kPanelBlockValues, p);
-      }
-      scores[p] = score * job_.scale;
-      new_max = std::max(new_max, scores[p]);
-    }
-    const float decay = exp_law(max_ - new_max);
-    max_ = new_max;
-    std::uint16_t weights[kBlockSize] = {};
-    float lanes[16] = {};
-    for (int p = begin; p < end; ++p) {
-      weights[p] = round_to_bf16(exp_law(scores[p] - new_max));
-    }
-    for (int i = 0; i < 16; ++i) {
-      lanes[i] = bf16_to_float(weights[i]) + bf16_to_float(weights[i + 16]);
-    }
-    weight_sum_ = std::fmaf(weight_sum_, decay, sum_of_lanes(lanes));
-    for (int d = 0; d < job_.head_dim; ++d) {
-      const std::uint16_t* panel = values + (d / kPanelOutputs) * kPanelBlockValues;
-      const float sum = 0.0f + block_sum(weights, panel, d % kPanelOutputs);
-      sums_[d] = std::fmaf(sums_[d], decay, sum);
-    }
-  }
-
-  const AttentionJob& job_;
-  std::uint16_t q_[kMaxHeadDim];
-  float sums_[kMaxHeadDim];
-  float max_ = -1e30f;
-  float weight_sum_ = 0.0f;
-};
-
-void attention(const AttentionJob& job, void*) {
-  for (int row = 0; row < job.num_positions * job.group; ++row) {
-    const Position position = job.first_position + row / job.group;
-    const std::ptrdiff_t offset =
-        (row / job.group) * job.row_stride + (row % job.group) * job.head_dim;
-    const Position first =
-        job.sliding_window > 0 ? std::max(position - job.sliding_window + 1, 0) : 0;
-    RowAttention(job, job.q + offset).walk(first, position, job.out + offset);
   }
 }
 
@@ -189,7 +110,8 @@ constexpr KernelTable kTable{
     .pack_rows = pack_rows,
     .multiply = multiply,
     .weights_to_panel = weights_to_panel,
-    .attention = attention,
+    .attention = ref_attention,
+    .merge_attention = ref_merge_attention,
     .rms_norm = rms_norm,
     .rope = rope,
     .silu_mul = silu_mul,

@@ -27,6 +27,10 @@ namespace {
 using kernels::random_floats;
 using kernels::random_weights;
 
+// What the classes of small integers take.
+constexpr DType kSmallTypes[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
+                                 DType::kQ5_1, DType::kQ4_K, DType::kQ5_K};
+
 struct Variant {
   ComputeClass compute_class;
   Isa isa;
@@ -41,16 +45,18 @@ struct Variant {
   }
 };
 
-// Every way to run the bf16 class here, the scalar law first.
-std::vector<Variant> bf16_variants() {
+// Every way to run a class here, the scalar law first.
+std::vector<Variant> variants_of(ComputeClass compute_class) {
   std::vector<Variant> variants;
   for (const Isa isa : available_isas()) {
     for (const int num_threads : {1, 2}) {
-      variants.push_back({ComputeClass::kBf16, isa, num_threads});
+      variants.push_back({compute_class, isa, num_threads});
     }
   }
   return variants;
 }
+
+bool has_small_integers(DType dtype) { return std::ranges::count(kSmallTypes, dtype) > 0; }
 
 struct Weight {
   std::vector<std::byte> bytes;
@@ -108,46 +114,64 @@ TEST(Ops, AnInstructionSetThatTheMachineLacksIsRefusedByName) {
   }
 }
 
-// Shapes of all kinds, all types, rows from 1 to more than a pass over the weights holds.
-TEST(Ops, LinearHasTheSameBitsOnEveryInstructionSetAndThreadCount) {
-  std::mt19937 random(1);
-  struct Case {
-    DType dtype;
-    int num_outputs, num_inputs, num_rows;
-  };
-  std::vector<Case> cases = {{DType::kBF16, 48, 64, 530},
-                             {DType::kF32, 1, 33, 3},
-                             {DType::kF16, 100, 1000, 7},
-                             {DType::kBF16, 777, 96, 2},
-                             {DType::kQ4_K, 33, 4864 / 256 * 256, 2}};
-  for (const DType dtype : kernels::kWeightTypes) cases.push_back({dtype, 80, 512, 9});
-  for (const Case& shape : cases) {
-    const Weight weight(shape.dtype, shape.num_outputs, shape.num_inputs, random);
-    const auto x =
-        random_floats(static_cast<std::size_t>(shape.num_rows) * shape.num_inputs, random);
-    const auto bias = random_floats(shape.num_outputs, random);
-    std::vector<std::int32_t> order(shape.num_outputs);
-    std::iota(order.begin(), order.end(), 0);
-    std::shuffle(order.begin(), order.end(), random);
-    std::vector<float> law, law_in_order;
-    for (const Variant& variant : bf16_variants()) {
-      const auto ops = variant.make();
-      const auto y = linear(*ops, weight, x, bias);
-      const auto permuted = linear(*ops, weight, x, {}, order);
-      if (law.empty()) {
-        law = y;
-        law_in_order = permuted;
-      }
-      ASSERT_TRUE(same_bits(law, y)) << variant.name() << " " << to_string(shape.dtype);
-      ASSERT_TRUE(same_bits(law_in_order, permuted)) << variant.name() << " in order";
-      // The last row alone.
-      const auto alone = linear(*ops, weight, std::span(x).last(shape.num_inputs), bias);
-      ASSERT_TRUE(same_bits(std::span(law).last(shape.num_outputs), alone)) << variant.name();
+struct LinearShape {
+  DType dtype;
+  int num_outputs, num_inputs, num_rows;
+};
+
+void expect_same_bits_everywhere(ComputeClass compute_class, const LinearShape& shape,
+                                 std::mt19937& random) {
+  const Weight weight(shape.dtype, shape.num_outputs, shape.num_inputs, random);
+  const auto x = random_floats(static_cast<std::size_t>(shape.num_rows) * shape.num_inputs, random);
+  const auto bias = random_floats(shape.num_outputs, random);
+  std::vector<std::int32_t> order(shape.num_outputs);
+  std::iota(order.begin(), order.end(), 0);
+  std::shuffle(order.begin(), order.end(), random);
+  std::vector<float> law, law_in_order;
+  for (const Variant& variant : variants_of(compute_class)) {
+    const auto ops = variant.make();
+    const auto y = linear(*ops, weight, x, bias);
+    const auto permuted = linear(*ops, weight, x, {}, order);
+    if (law.empty()) {
+      law = y;
+      law_in_order = permuted;
     }
+    ASSERT_TRUE(same_bits(law, y)) << variant.name() << " " << to_string(shape.dtype);
+    ASSERT_TRUE(same_bits(law_in_order, permuted)) << variant.name() << " in order";
+    // The last row alone.
+    const auto alone = linear(*ops, weight, std::span(x).last(shape.num_inputs), bias);
+    ASSERT_TRUE(same_bits(std::span(law).last(shape.num_outputs), alone)) << variant.name();
   }
 }
 
-TEST(Ops, BothClassesAreNearDoubleArithmetic) {
+TEST(Ops, SmallIntegersHaveTheSameBitsOnEveryInstructionSetAndThreadCount) {
+  std::mt19937 random(1);
+  for (const ComputeClass compute_class : {ComputeClass::kQ8, ComputeClass::kInt8}) {
+    expect_same_bits_everywhere(compute_class, {DType::kQ4_0, 48, 64, 530}, random);
+    expect_same_bits_everywhere(compute_class, {DType::kQ4_K, 777, 1024, 2}, random);
+    for (const DType dtype : kSmallTypes) {
+      expect_same_bits_everywhere(compute_class, {dtype, 90, 512, 9}, random);
+    }
+    // What the class does not take goes the bf16 way.
+    expect_same_bits_everywhere(compute_class, {DType::kQ6_K, 40, 512, 3}, random);
+  }
+}
+
+// Shapes of all kinds, all types, rows from 1 to more than a pass over the weights holds.
+TEST(Ops, LinearHasTheSameBitsOnEveryInstructionSetAndThreadCount) {
+  std::mt19937 random(1);
+  std::vector<LinearShape> cases = {{DType::kBF16, 48, 64, 530},
+                                    {DType::kF32, 1, 33, 3},
+                                    {DType::kF16, 100, 1000, 7},
+                                    {DType::kBF16, 777, 96, 2},
+                                    {DType::kQ4_K, 33, 4864 / 256 * 256, 2}};
+  for (const DType dtype : kernels::kWeightTypes) cases.push_back({dtype, 80, 512, 9});
+  for (const LinearShape& shape : cases) {
+    expect_same_bits_everywhere(ComputeClass::kBf16, shape, random);
+  }
+}
+
+TEST(Ops, EveryClassIsNearDoubleArithmetic) {
   std::mt19937 random(2);
   for (const DType dtype : kernels::kWeightTypes) {
     const Weight weight(dtype, 50, 768, random);
@@ -170,6 +194,14 @@ TEST(Ops, BothClassesAreNearDoubleArithmetic) {
     const auto bf16 = Variant{ComputeClass::kBf16, available_isas().back(), 2}.make();
     EXPECT_LT(relative_error(exact, linear(*bf16, weight, x, bias, order)), 0.0035)
         << to_string(dtype);
+    for (const ComputeClass compute_class : {ComputeClass::kQ8, ComputeClass::kInt8}) {
+      const auto ops = Variant{compute_class, available_isas().back(), 2}.make();
+      const double bound = !has_small_integers(dtype)           ? 0.0035
+                           : compute_class == ComputeClass::kQ8 ? 0.009
+                                                                : 0.02;
+      EXPECT_LT(relative_error(exact, linear(*ops, weight, x, bias, order)), bound)
+          << to_string(dtype) << " " << to_string(compute_class);
+    }
   }
 }
 
@@ -177,7 +209,8 @@ TEST(Ops, AGroupOfMatricesIsEachAlone) {
   std::mt19937 random(3);
   const Weight a(DType::kBF16, 96, 256, random), b(DType::kQ4_K, 40, 256, random);
   const auto x = random_floats(5 * 256, random);
-  for (const ComputeClass compute_class : {ComputeClass::kF32, ComputeClass::kBf16}) {
+  for (const ComputeClass compute_class :
+       {ComputeClass::kF32, ComputeClass::kBf16, ComputeClass::kQ8, ComputeClass::kInt8}) {
     const auto ops = Variant{compute_class, available_isas().back(), 2}.make();
     const MatrixPtr first = ops->make_matrix(a.view).value();
     const MatrixPtr second = ops->make_matrix(b.view).value();
@@ -191,17 +224,21 @@ TEST(Ops, AGroupOfMatricesIsEachAlone) {
 
 TEST(Ops, EmbedGivesTheRowsOfTheTable) {
   std::mt19937 random(4);
-  for (const DType dtype : {DType::kBF16, DType::kF32, DType::kQ8_0, DType::kQ6_K}) {
+  for (const DType dtype : {DType::kBF16, DType::kF32, DType::kQ8_0, DType::kQ6_K, DType::kQ4_0,
+                            DType::kQ5_1, DType::kQ5_K}) {
     const Weight table(dtype, 70, 256, random);
     const auto values = dequantize(table.view).value();
     const TokenId tokens[] = {0, 69, 33, 33};
-    for (const ComputeClass compute_class : {ComputeClass::kF32, ComputeClass::kBf16}) {
+    for (const ComputeClass compute_class :
+         {ComputeClass::kF32, ComputeClass::kBf16, ComputeClass::kQ8}) {
       const auto ops = Variant{compute_class, available_isas().back(), 2}.make();
       const MatrixPtr matrix = ops->make_matrix(table.view).value();
       std::vector<float> y(4 * 256);
       ops->embed(*matrix, tokens, 0.5f, y.data());
       // Half a unit in the last of bf16's eight bits.
-      const float tolerance = compute_class == ComputeClass::kF32 ? 0.0f : 1.0f / 256;
+      const bool is_exact = compute_class == ComputeClass::kF32 ||
+                            (compute_class == ComputeClass::kQ8 && has_small_integers(dtype));
+      const float tolerance = is_exact ? 0.0f : 1.0f / 256;
       for (int i = 0; i < 4; ++i) {
         for (int k = 0; k < 256; ++k) {
           const float expected = values[tokens[i] * 256 + k] * 0.5f;
@@ -239,6 +276,36 @@ TEST(Ops, PlainWeightsAreRepackedAndQuantisedOnesStayMapped) {
   const Weight plain(DType::kBF16, 64, 64, random), quantised(DType::kQ8_0, 64, 64, random);
   EXPECT_EQ(ops->owned_bytes(*ops->make_matrix(plain.view).value()), 64u * 64 * 2);
   EXPECT_EQ(ops->owned_bytes(*ops->make_matrix(quantised.view).value()), 0u);
+  EXPECT_TRUE(ops->reads_file(*ops->make_matrix(quantised.view).value()));
+}
+
+TEST(Ops, SmallIntegersAreRepackedToAboutTheFilesSize) {
+  std::mt19937 random(6);
+  const auto ops = Variant{ComputeClass::kQ8, available_isas().back(), 2}.make();
+  for (const DType dtype : kSmallTypes) {
+    const Weight weight(dtype, 512, 1024, random);
+    const MatrixPtr matrix = ops->make_matrix(weight.view).value();
+    EXPECT_FALSE(ops->reads_file(*matrix));
+    EXPECT_GE(ops->owned_bytes(*matrix), weight.bytes.size());
+    EXPECT_LE(ops->owned_bytes(*matrix), weight.bytes.size() * 103 / 100 + 4096)
+        << to_string(dtype);
+  }
+}
+
+TEST(Ops, AutoIsAClassOfSmallIntegersWhereWeightsAreSmall) {
+  std::mt19937 random(6);
+  const Weight plain(DType::kBF16, 4, 256, random), bytes(DType::kQ8_0, 4, 256, random),
+      small(DType::kQ4_K, 4, 256, random), vector(DType::kQ4_0, 1, 256, random);
+  TensorView no_matrix = vector.view;
+  no_matrix.shape = {256};
+  const TensorView without[] = {plain.view, bytes.view, no_matrix};
+  const TensorView with[] = {plain.view, small.view};
+  for (const Isa isa : available_isas()) {
+    EXPECT_EQ(choose_compute_class(without, isa), ComputeClass::kBf16);
+    const ComputeClass chosen = choose_compute_class(with, isa);
+    EXPECT_EQ(chosen, isa == Isa::kAmx ? ComputeClass::kInt8 : ComputeClass::kQ8);
+    EXPECT_TRUE(Ops::create({chosen, isa, 1}).ok());
+  }
 }
 
 // A few rows of several sequences, as a step has them.
@@ -376,7 +443,7 @@ TEST_F(AttentionTest, SameBitsEverywhereAloneOrTogetherWhateverTheBlocksHeldBefo
                                       {0, KvDtype::kInt8},
                                       {40, KvDtype::kInt8}}) {
     std::vector<float> law;
-    for (const Variant& variant : bf16_variants()) {
+    for (const Variant& variant : variants_of(ComputeClass::kBf16)) {
       const auto ops = variant.make(dtype);
       const auto out = together(*ops, window, false);
       if (law.empty()) law = out;
@@ -392,7 +459,7 @@ TEST_F(AttentionTest, SameBitsEverywhereAloneOrTogetherWhateverTheBlocksHeldBefo
 TEST_F(AttentionTest, ACopyOfPartOfABlockGivesTheSameBits) {
   std::vector<std::pair<Variant, KvDtype>> variants = {
       {{ComputeClass::kF32, Isa::kRef, 2}, KvDtype::kAuto}};
-  for (const Variant& variant : bf16_variants()) {
+  for (const Variant& variant : variants_of(ComputeClass::kBf16)) {
     variants.emplace_back(variant, KvDtype::kBf16);
     variants.emplace_back(variant, KvDtype::kInt8);
   }
@@ -465,7 +532,7 @@ TEST_F(CommonPrefixTest, EachSequenceHasTheBitsThatItHasAlone) {
   for (const KvDtype dtype : {KvDtype::kBf16, KvDtype::kInt8}) {
     for (const int window : {0, 150}) {
       std::vector<float> law;
-      for (const Variant& variant : bf16_variants()) {
+      for (const Variant& variant : variants_of(ComputeClass::kBf16)) {
         const auto ops = variant.make(dtype);
         if (law.empty()) law = alone(*ops, window);
         EXPECT_TRUE(same_bits(law, together(*ops, window, false))) << variant.name();
@@ -483,7 +550,7 @@ class WideGroupTest : public AttentionTest {
 TEST_F(WideGroupTest, IsWorkedOffInPieces) {
   const auto expected = exact(40);
   std::vector<float> law;
-  for (const Variant& variant : bf16_variants()) {
+  for (const Variant& variant : variants_of(ComputeClass::kBf16)) {
     const auto ops = variant.make();
     const auto out = together(*ops, 40, false);
     if (law.empty()) law = out;
@@ -546,7 +613,7 @@ TEST(Ops, ElementwiseOperationsAgreeWithDoubleAndWithThemselves) {
       sum.push_back(value + 0.22 * up[m * width + i]);
     }
   }
-  std::vector<Variant> variants = bf16_variants();
+  std::vector<Variant> variants = variants_of(ComputeClass::kBf16);
   variants.push_back({ComputeClass::kF32, Isa::kRef, 2});
   std::vector<float> law;
   for (const Variant& variant : variants) {
@@ -582,7 +649,7 @@ TEST(Ops, RopeRotatesPairsAndLeavesTheRest) {
   const std::vector<Position> positions = {0, 49, 7};
   const auto x = random_floats(3 * 2 * 64, random);
   std::vector<float> law;
-  for (const Variant& variant : bf16_variants()) {
+  for (const Variant& variant : variants_of(ComputeClass::kBf16)) {
     auto y = x;
     variant.make()->rope(y.data(), positions, 2, 64, table);
     if (law.empty()) law = y;

@@ -1,10 +1,12 @@
-// DESIGN.md, promise 1, on the demo model: a request's tokens and log-probabilities have the same
+// DESIGN.md, promise 1, on the demo model, and for the classes of small integers on a GGUF of four
+// bits and one of five: a request's tokens and log-probabilities have the same
 // bits alone and in any company, whatever the arrivals, chunks, preemptions, threads and
 // instruction set.
 #include <fmt/format.h>
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <random>
 #include <thread>
 
@@ -24,12 +26,12 @@ using device::Isa;
 using testing::EventRecorder;
 
 constexpr int kMaxModelLen = 320;  // 10 blocks
-constexpr int kVocabSize = 4096;   // the demo model's
 
 struct Machine {
-  static Machine make(ComputeClass compute_class, Isa isa, int num_threads) {
+  static Machine make(ComputeClass compute_class, Isa isa, int num_threads,
+                      const std::filesystem::path& path = testing::demo_model_dir()) {
     Machine machine;
-    auto source = formats::ModelSource::open(testing::demo_model_dir());
+    auto source = formats::ModelSource::open(path);
     EXPECT_TRUE(source.ok()) << source.status().message();
     machine.source = std::make_unique<formats::ModelSource>(std::move(*source));
     auto ops = device::Ops::create(
@@ -39,9 +41,10 @@ struct Machine {
     auto model = model::Model::load(*machine.source, *machine.ops);
     EXPECT_TRUE(model.ok()) << model.status().message();
     machine.model = std::move(*model);
-    EXPECT_EQ(machine.model->description().vocab_size, kVocabSize);
     return machine;
   }
+
+  int vocab_size() const { return model->description().vocab_size; }
 
   std::unique_ptr<EngineChannel> start(int num_blocks, int token_budget) {
     auto engine = start_engine(*model, *ops,
@@ -60,14 +63,14 @@ struct Machine {
 
 class Random {
  public:
-  explicit Random(int seed) : engine_(seed) {}
+  Random(int seed, int vocab_size) : engine_(seed), vocab_size_(vocab_size) {}
   int pick(int low, int high) { return std::uniform_int_distribution(low, high)(engine_); }
 
   SequenceRequest request(int id, int max_prompt_tokens, int max_new_tokens) {
     SequenceRequest request;
     request.id = SequenceId(id);
     request.prompt.resize(pick(1, max_prompt_tokens));
-    for (TokenId& token : request.prompt) token = pick(0, kVocabSize - 1);
+    for (TokenId& token : request.prompt) token = pick(0, vocab_size_ - 1);
     SamplingParams& sampling = request.sampling;
     sampling.max_tokens = pick(1, max_new_tokens);
     sampling.temperature = pick(0, 2) * 0.6;  // a third are greedy
@@ -83,6 +86,7 @@ class Random {
 
  private:
   std::mt19937_64 engine_;
+  int vocab_size_;
 };
 
 std::shared_ptr<EventRecorder> submit(EngineChannel& engine, const SequenceRequest& request) {
@@ -152,8 +156,9 @@ void expect_same_bits(const Answers& expected, const Answers& found) {
   }
 }
 
-std::vector<SequenceRequest> make_requests(int count, int max_prompt_tokens, int max_new_tokens) {
-  Random random(7);
+std::vector<SequenceRequest> make_requests(int count, int max_prompt_tokens, int max_new_tokens,
+                                           int vocab_size) {
+  Random random(7, vocab_size);
   std::vector<SequenceRequest> requests;
   for (int i = 0; i < count; ++i) {
     requests.push_back(random.request(i, max_prompt_tokens, max_new_tokens));
@@ -161,18 +166,18 @@ std::vector<SequenceRequest> make_requests(int count, int max_prompt_tokens, int
   return requests;
 }
 
-TEST(Promise1, SameBitsInAnyCompanyOnEveryIsaAndThreadCount) {
-  const std::vector<SequenceRequest> requests = make_requests(33, 120, 100);
+void expect_same_bits_everywhere(ComputeClass compute_class, const std::filesystem::path& path) {
   const std::vector<Isa> isas = device::available_isas();
-  Machine reference = Machine::make(ComputeClass::kBf16, isas.back(), 1);
+  Machine reference = Machine::make(compute_class, isas.back(), 1, path);
+  const std::vector<SequenceRequest> requests = make_requests(33, 120, 100, reference.vocab_size());
   const Answers alone = answer_alone(reference, requests);
   std::uint64_t num_preemptions = 0;
-  Random random(11);
+  Random random(11, reference.vocab_size());
   for (const Isa isa : isas) {
     // The scalar code is slow: the shortest of the requests stand for all.
     const bool is_slow = isa == Isa::kRef;
     for (const int num_threads : {1, 2}) {
-      Machine machine = Machine::make(ComputeClass::kBf16, isa, num_threads);
+      Machine machine = Machine::make(compute_class, isa, num_threads, path);
       for (const int token_budget : {num_threads == 1 ? 16 : 512, random.pick(17, 128)}) {
         if (is_slow && token_budget == 512) continue;
         SCOPED_TRACE(fmt::format("{}, {} threads, {} rows a step", device::to_string(isa),
@@ -187,7 +192,7 @@ TEST(Promise1, SameBitsInAnyCompanyOnEveryIsaAndThreadCount) {
         ASSERT_GE(chosen.size(), 3u);
         const CrowdRun run = answer_in_a_crowd(machine, chosen, token_budget, random);
         expect_same_bits(expected, run.answers);
-        if (HasFatalFailure()) return;
+        if (::testing::Test::HasFatalFailure()) return;
         num_preemptions += run.num_preemptions;
       }
     }
@@ -195,11 +200,26 @@ TEST(Promise1, SameBitsInAnyCompanyOnEveryIsaAndThreadCount) {
   EXPECT_GT(num_preemptions, 0u) << "the pools are too large to test preemption";
 }
 
+TEST(Promise1, SameBitsInAnyCompanyOnEveryIsaAndThreadCount) {
+  expect_same_bits_everywhere(ComputeClass::kBf16, testing::demo_model_dir());
+}
+
+TEST(Promise1, HoldsForTheClassesOfSmallIntegers) {
+  for (const ComputeClass compute_class : {ComputeClass::kQ8, ComputeClass::kInt8}) {
+    for (const char* file : {"gguf/llama-Q4_0.gguf", "gguf/llama-Q5_K.gguf"}) {
+      SCOPED_TRACE(fmt::format("{} {}", device::to_string(compute_class), file));
+      expect_same_bits_everywhere(compute_class, testing::golden_path(file));
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
 TEST(Promise1, HoldsForTheScalarF32Class) {
-  const std::vector<SequenceRequest> requests = make_requests(5, 40, 8);
   Machine one_thread = Machine::make(ComputeClass::kF32, Isa::kRef, 1);
+  const int vocab_size = one_thread.vocab_size();
+  const std::vector<SequenceRequest> requests = make_requests(5, 40, 8, vocab_size);
   const Answers alone = answer_alone(one_thread, requests);
-  Random random(13);
+  Random random(13, vocab_size);
   Machine two_threads = Machine::make(ComputeClass::kF32, Isa::kRef, 2);
   expect_same_bits(alone, answer_in_a_crowd(two_threads, requests, 16, random).answers);
 }

@@ -158,9 +158,10 @@ TEST(DecoderGolden, Bf16ClassIsNearEveryGguf) {
 }
 
 // The golden models' rows are short, so few groups share a scale and little averages out; the
-// largest deviations seen are 0.19 and 0.028 (Q4_K).
+// largest deviations seen are 0.19 and 0.028 (int8, Q4_K).
 TEST(DecoderGolden, IntegerClassesAreNearEveryGgufOfFiveBits) {
-  for (const device::ComputeClass compute_class : {device::ComputeClass::kInt8}) {
+  for (const device::ComputeClass compute_class :
+       {device::ComputeClass::kInt8, device::ComputeClass::kQ8}) {
     for (const char* type : {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K"}) {
       SCOPED_TRACE(fmt::format("{} {}", type, device::to_string(compute_class)));
       const fs::path path = tutti::testing::golden_path(fmt::format("gguf/llama-{}.gguf", type));

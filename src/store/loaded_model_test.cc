@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/goldens.h"
+
 namespace tutti::store {
 namespace {
 
@@ -21,6 +23,30 @@ TEST(LoadModel, AContextBeyondTheModelsOwnIsLoweredToIt) {
 
   options.max_model_len = -1;
   EXPECT_EQ(load_model(options).status().field(), "max_model_len");
+}
+
+std::string compute_of(const std::string& model, bool choose_compute_class) {
+  LoadOptions options;
+  options.model = model;
+  options.kv_cache_bytes = std::size_t{64} << 20;
+  options.ops.isa = device::available_isas().back();
+  options.choose_compute_class = choose_compute_class;
+  const auto loaded = load_model(options);
+  if (!loaded.ok()) return loaded.status().message();
+  const auto& metadata = (*loaded)->info.metadata;
+  EXPECT_EQ(metadata.at("tutti.isa").as_string(), device::to_string(options.ops.isa));
+  EXPECT_EQ(metadata.at("tutti.compute").as_string(),
+            device::to_string((*loaded)->ops->compute_class()));
+  return metadata.at("tutti.compute").as_string().c_str();
+}
+
+TEST(LoadModel, TheComputeClassIsChosenByTheWeightsAndShown) {
+  const std::string small = testing::golden_path("gguf/llama-Q4_0.gguf").string();
+  const bool has_amx = device::available_isas().back() == device::Isa::kAmx;
+  EXPECT_EQ(compute_of(small, true), has_amx ? "int8" : "q8");
+  EXPECT_EQ(compute_of(small, false), "bf16");
+  EXPECT_EQ(compute_of("demo", true), "bf16");
+  EXPECT_EQ(compute_of(testing::golden_path("gguf/llama-Q8_0.gguf").string(), true), "bf16");
 }
 
 }  // namespace

@@ -78,8 +78,10 @@ def test_inspect():
     gguf = json.loads(run("inspect", golden("gguf/llama-Q4_K.gguf")))
     assert gguf["metadata"]["general.architecture"] == "llama"
     assert {t["type"] for t in gguf["tensors"]} >= {"F32", "Q4_K"}
+    assert gguf["compute"]["class"] in ("q8", "int8")
     folder = json.loads(run("inspect", DEMO))
     assert folder["config"]["model_type"] == "llama" and len(folder["tensors"]) > 70
+    assert folder["compute"]["class"] == "bf16"
 
 
 def test_errors_go_to_stderr_with_code_1(tmp_path):

@@ -60,7 +60,8 @@ int main(int argc, char** argv) {
   std::mt19937 random(1);
   State state({.num_blocks = 65536, .hash_key = {1, 2}});
   StepBudget budget{.num_rows = 8192, .max_running = 256};
-  for (std::uint64_t id = 0; id < 256; ++id) state.add(random_sequence(id, 6000, random));
+  for (std::uint64_t id = 0; id < 256; ++id)
+    state.add(random_sequence(id, 5500 + static_cast<int>(random() % 1000), random));
   while (state.num_waiting() > 0) step(state, budget);
   for (int i = 0; i < 200; ++i) step(state, budget);
   measure("256 decodes", state, budget, num_steps);

@@ -1,6 +1,6 @@
 // DESIGN.md, promise 1, on the demo model, and for the classes of small integers on a GGUF of four
-// bits and one of five: a request's tokens and log-probabilities have the same
-// bits alone and in any company, whatever the arrivals, chunks, preemptions, threads and
+// bits and one of five: a request's tokens and log-probabilities have the same bits alone and in
+// any company, whatever the arrivals, chunks, preemptions, hits in the prefix cache, threads and
 // instruction set.
 #include <fmt/format.h>
 
@@ -46,12 +46,13 @@ struct Machine {
 
   int vocab_size() const { return model->description().vocab_size; }
 
-  std::unique_ptr<EngineChannel> start(int num_blocks, int token_budget) {
+  std::unique_ptr<EngineChannel> start(int num_blocks, int token_budget, bool use_prefix_cache) {
     auto engine = start_engine(*model, *ops,
                                {.max_model_len = kMaxModelLen,
                                 .num_blocks = num_blocks,
                                 .token_budget = token_budget,
-                                .max_running = 64});
+                                .max_running = 64,
+                                .use_prefix_cache = use_prefix_cache});
     EXPECT_TRUE(engine.ok()) << engine.status().message();
     return std::move(*engine);
   }
@@ -99,10 +100,10 @@ std::shared_ptr<EventRecorder> submit(EngineChannel& engine, const SequenceReque
 
 using Answers = std::vector<std::vector<TokenEvent>>;
 
-// Each request on its own, one after the other.
+// Each request on its own, one after the other, every token computed.
 Answers answer_alone(Machine& machine, std::span<const SequenceRequest> requests) {
   Answers answers;
-  const auto engine = machine.start(64, 512);
+  const auto engine = machine.start(64, 512, false);
   for (const SequenceRequest& request : requests) {
     const auto recorder = submit(*engine, request);
     EXPECT_TRUE(recorder->wait_for_end());
@@ -115,12 +116,13 @@ Answers answer_alone(Machine& machine, std::span<const SequenceRequest> requests
 struct CrowdRun {
   Answers answers;
   std::uint64_t num_preemptions = 0;
+  std::uint64_t num_prefix_hits = 0;
 };
 
 // All together, arriving at random times, among others that are cancelled at random times.
 CrowdRun answer_in_a_crowd(Machine& machine, std::span<const SequenceRequest> requests,
                            int token_budget, Random& random) {
-  const auto engine = machine.start(random.pick(10, 16), token_budget);
+  const auto engine = machine.start(random.pick(10, 16), token_budget, true);
   std::vector<std::shared_ptr<EventRecorder>> recorders;
   int noise_id = 1000;
   for (const SequenceRequest& request : requests) {
@@ -136,6 +138,7 @@ CrowdRun answer_in_a_crowd(Machine& machine, std::span<const SequenceRequest> re
     run.answers.push_back(recorder->tokens());
   }
   run.num_preemptions = engine->stats().num_preemptions;
+  run.num_prefix_hits = engine->stats().num_prefix_hits;
   return run;
 }
 
@@ -162,6 +165,12 @@ std::vector<SequenceRequest> make_requests(int count, int max_prompt_tokens, int
   std::vector<SequenceRequest> requests;
   for (int i = 0; i < count; ++i) {
     requests.push_back(random.request(i, max_prompt_tokens, max_new_tokens));
+    if (i % 3 == 0) continue;
+    // Begins as the one before, up to some position of any block.
+    const std::vector<TokenId>& before = requests[i - 1].prompt;
+    std::vector<TokenId>& prompt = requests[i].prompt;
+    const int num_common = random.pick(1, static_cast<int>(std::min(before.size(), prompt.size())));
+    std::copy_n(before.begin(), num_common, prompt.begin());
   }
   return requests;
 }
@@ -171,7 +180,7 @@ void expect_same_bits_everywhere(ComputeClass compute_class, const std::filesyst
   Machine reference = Machine::make(compute_class, isas.back(), 1, path);
   const std::vector<SequenceRequest> requests = make_requests(33, 120, 100, reference.vocab_size());
   const Answers alone = answer_alone(reference, requests);
-  std::uint64_t num_preemptions = 0;
+  std::uint64_t num_preemptions = 0, num_prefix_hits = 0;
   Random random(11, reference.vocab_size());
   for (const Isa isa : isas) {
     // The scalar code is slow: the shortest of the requests stand for all.
@@ -194,10 +203,12 @@ void expect_same_bits_everywhere(ComputeClass compute_class, const std::filesyst
         expect_same_bits(expected, run.answers);
         if (::testing::Test::HasFatalFailure()) return;
         num_preemptions += run.num_preemptions;
+        num_prefix_hits += run.num_prefix_hits;
       }
     }
   }
   EXPECT_GT(num_preemptions, 0u) << "the pools are too large to test preemption";
+  EXPECT_GT(num_prefix_hits, 100u) << "the prefixes are too short to test the cache";
 }
 
 TEST(Promise1, SameBitsInAnyCompanyOnEveryIsaAndThreadCount) {

@@ -9,7 +9,7 @@ namespace tutti::schedule {
 
 double step_seconds_limit(std::optional<double> target_seconds, double floor_seconds) {
   // A step without decodes may be longer, but not so long that a cancellation waits for it.
-  constexpr double kWithoutDecodes = 0.15;
+  constexpr double kWithoutDecodes = 0.18;
   constexpr double kCancellable = 0.2;
   constexpr double kDefaultTarget = 0.1, kDefaultStretch = 2.5;
   if (floor_seconds <= 0) return std::max(target_seconds.value_or(0), kWithoutDecodes);

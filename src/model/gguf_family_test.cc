@@ -18,9 +18,9 @@ namespace tutti::model {
 namespace {
 
 using ::testing::ElementsAre;
-using tutti::testing::GgufWriter;
 using ::testing::HasSubstr;
 using testing::LoadedModel;
+using tutti::testing::GgufWriter;
 namespace fs = std::filesystem;
 
 // llama.cpp's permute: rows of each head go from [2, head_dim / 2] to [head_dim / 2, 2].

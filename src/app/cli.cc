@@ -129,6 +129,15 @@ std::optional<std::string> debug_level(const std::string& value) {
   return off ? std::nullopt : std::optional<std::string>("debug");
 }
 
+void add_log_flags(CommandBuilder& builder, std::string& level, std::string& format) {
+  builder
+      .add("log-level", level, "trace, debug, info, warn, error or off",
+           {{"OLLAMA_DEBUG", debug_level}})
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
+  builder.add("log-format", format, "text, or json: one object a line")
+      ->check(CLI::IsMember({"text", "json"}));
+}
+
 void add_serve(CLI::App& app, FlagTable& table, ServeOptions& options) {
   CommandBuilder builder(app, table, "serve", "Serve models over HTTP (OpenAI's and Ollama's API)");
   builder.add_positional("MODEL", options.models,
@@ -178,13 +187,36 @@ void add_serve(CLI::App& app, FlagTable& table, ServeOptions& options) {
               "listen beside another server on the same port, from when the models are loaded");
   builder.add("vllm-metric-names", options.vllm_metric_names,
               "also list metrics under vLLM's names, for its dashboards");
-  builder
-      .add("log-level", options.log_level, "trace, debug, info, warn, error or off",
-           {{"OLLAMA_DEBUG", debug_level}})
-      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
-  builder.add("log-format", options.log_format, "text, or json: one object a line")
-      ->check(CLI::IsMember({"text", "json"}));
+  builder.add("crash-dir", options.crash_dir,
+              "folder for reports of engine processes that died; the newest 20 are kept (default "
+              "$STATE_DIRECTORY, $XDG_STATE_HOME/tutti or ~/.local/state/tutti)");
+  add_log_flags(builder, options.log_level, options.log_format);
   builder.add("log-content", options.log_content, "the log shows prompts and answers");
+}
+
+// Not for people: what serve tells the process that computes a model.
+void add_engine(CLI::App& app, FlagTable& table, EngineOptions& options) {
+  CommandBuilder builder(app, table, "engine",
+                         "Compute a model for the tutti serve that starts it");
+  builder.command()->group("");
+  builder.add_positional("NAME", options.name, "the model, as for serve");
+  add_model_flags(builder, options.model);
+  add_cache_flags(builder, options.model);
+  builder.add("promised-bytes", options.promised_bytes, "memory that other models will take");
+  builder.add("front-pid", options.front_pid, "the process that starts this one");
+  builder.add("crash-report", options.crash_report, "file to write when it dies");
+  add_log_flags(builder, options.log_level, options.log_format);
+}
+
+// The flags that serve hands on to its engines.
+std::map<std::string, std::string> engine_flags(const FlagTable& table,
+                                                const FlagTable& engine_table) {
+  std::map<std::string, std::string> shared = table.given("serve");
+  std::erase_if(shared, [&](const auto& given) {
+    return std::none_of(engine_table.flags().begin(), engine_table.flags().end(),
+                        [&](const Flag& flag) { return flag.name == given.first; });
+  });
+  return shared;
 }
 
 void add_run(CLI::App& app, FlagTable& table, RunOptions& options) {
@@ -294,8 +326,10 @@ struct Program {
   CLI::App app{"Tutti: many people, one language model, your machine.", "tutti"};
   std::string settings_path;
   FlagTable table;
+  FlagTable engine_table;  // neither documented nor filled from elsewhere
   std::string command;
   ServeOptions serve_options;
+  EngineOptions engine_options;
   RunOptions run_options;
   BenchOptions bench_options;
   InspectOptions inspect_options;
@@ -313,6 +347,7 @@ Program::Program() {
                  "TOML settings file (default: TUTTI_CONFIG, "
                  "~/.config/tutti/config.toml, /etc/tutti/config.toml)");
   add_serve(app, table, serve_options);
+  add_engine(app, engine_table, engine_options);
   add_run(app, table, run_options);
   add_bench(app, table, bench_options);
   add_inspection(app, table, inspect_options, logits_options);
@@ -322,7 +357,7 @@ Program::Program() {
 
 Status Program::fill() {
   command = app.get_subcommands().front()->get_name();
-  if (command == "config-reference") return {};
+  if (command == "config-reference" || command == "engine") return {};
   TUTTI_ASSIGN_OR_RETURN(const auto path, find_settings_file(settings_path));
   std::optional<SettingsFile> file;
   if (path) {
@@ -332,6 +367,7 @@ Status Program::fill() {
   }
   TUTTI_RETURN_IF_ERROR(table.fill(command, file));
   serve_options.given = table.given("serve");
+  serve_options.engine_flags = engine_flags(table, engine_table);
   return {};
 }
 
@@ -366,6 +402,7 @@ int main_with_arguments(int argc, char** argv) {
 
   const std::map<std::string, std::function<int()>> commands = {
       {"serve", [&] { return serve(program.serve_options); }},
+      {"engine", [&] { return run_engine(program.engine_options); }},
       {"run", [&] { return run_chat(program.run_options); }},
       {"bench", [&] { return bench(program.bench_options); }},
       {"inspect", [&] { return inspect(program.inspect_options); }},

@@ -89,7 +89,7 @@ class Chat {
   }
 
   Status print_answer(std::string& answer) {
-    const int room = model_.plan.max_model_len;
+    const int room = model_.facts.plan.max_model_len;
     TUTTI_ASSIGN_OR_RETURN(const server::BuiltPrompt prompt,
                            server::build_prompt(prompt_, model_, true, room - 1));
     const int num_tokens = static_cast<int>(prompt.tokens.size());

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <boost/asio/ip/address.hpp>
@@ -10,8 +11,8 @@
 
 #include "app/commands.h"
 #include "app/serve_settings.h"
+#include "app/settings.h"
 #include "base/log.h"
-#include "base/thread_pool.h"
 #include "dialects/ollama.h"
 #include "server/server.h"
 #include "store/loaded_model.h"
@@ -67,27 +68,54 @@ Result<std::vector<std::string>> served_names(const ServeOptions& options) {
   return names;
 }
 
+// $STATE_DIRECTORY is systemd's, the others the XDG Base Directory Specification's.
+fs::path crash_dir(const ServeOptions& options) {
+  if (!options.crash_dir.empty()) return options.crash_dir;
+  if (const auto folder = environment_value("STATE_DIRECTORY")) return *folder;
+  if (const auto folder = environment_value("XDG_STATE_HOME")) {
+    return fs::path(*folder) / "tutti";
+  }
+  if (const auto home = environment_value("HOME")) {
+    return fs::path(*home) / ".local/state/tutti";
+  }
+  return {};
+}
+
+// `tutti engine MODEL …` with the flags that serve was given.
+store::RemoteEngine remote_engine(const ServeOptions& options) {
+  const auto arguments = [flags = options.engine_flags](const store::LoadOptions& load) mutable {
+    flags["max-model-len"] = std::to_string(load.max_model_len);
+    if (load.kv_cache_bytes > 0) flags["kv-cache-size"] = std::to_string(load.kv_cache_bytes);
+    flags["promised-bytes"] = std::to_string(load.promised_bytes);
+    flags["front-pid"] = std::to_string(::getpid());
+    std::vector<std::string> line = {"tutti", "engine", load.model.empty() ? "demo" : load.model};
+    for (const auto& [name, value] : flags) line.push_back(fmt::format("--{}={}", name, value));
+    return line;
+  };
+  return {.arguments = arguments, .crash_dir = crash_dir(options)};
+}
+
 // Loads every model and hands it to the server. The first error stops the loading.
 Status load_models(const ServeOptions& options, server::Server& server) {
   const std::vector<std::string> models = models_of(options);
   TUTTI_ASSIGN_OR_RETURN(const std::vector<std::string> names, served_names(options));
+  const store::RemoteEngine remote = remote_engine(options);
   std::size_t promised_bytes = 0;
   for (std::size_t i = 0; i < models.size(); ++i) {
     TUTTI_ASSIGN_OR_RETURN(auto load, make_load_options(models[i], options.model));
     load.max_waiting = options.max_waiting;
     load.promised_bytes = promised_bytes;
-    TUTTI_ASSIGN_OR_RETURN(auto model, load_with_progress(load));
-    promised_bytes += model->promised_bytes;
+    TUTTI_ASSIGN_OR_RETURN(auto model, load_with_progress(load, &remote));
+    promised_bytes += model->facts.promised_bytes;
     model->info.name = names[i];
-    const store::MemoryPlan& plan = model->plan;
+    const store::MemoryPlan& plan = model->facts.plan;
     log::info(
         "{}: {} {} {}, context {}, {} blocks of {} positions ({:.1f} MiB), loaded in {:.2f} s",
         model->info.name, model->info.family, model->info.parameter_size,
         model->info.quantization_level, plan.max_model_len, plan.num_blocks, kBlockSize,
         static_cast<double>(plan.kv_cache()) / (1 << 20), to_seconds(model->load_duration));
     log::info("{}: compute {}, instruction set {}, {} threads", model->info.name,
-              device::to_string(model->ops->compute_class()), device::to_string(model->ops->isa()),
-              model->ops->pool().num_threads());
+              model->facts.compute_class, model->facts.isa, model->facts.num_threads);
     server.add_model(std::move(model));
   }
   return {};

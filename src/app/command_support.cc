@@ -80,10 +80,12 @@ Result<store::LoadOptions> make_load_options(const std::string& name, const Mode
   return load;
 }
 
-Result<std::shared_ptr<store::LoadedModel>> load_with_progress(const store::LoadOptions& load) {
+Result<std::shared_ptr<store::LoadedModel>> load_with_progress(const store::LoadOptions& load,
+                                                               const store::RemoteEngine* remote) {
   ProgressBar bar(load.model.empty() ? "demo" : load.model);
-  TUTTI_ASSIGN_OR_RETURN(auto model,
-                         store::load_model(load, [&bar](double fraction) { bar.draw(fraction); }));
+  const auto draw = [&bar](double fraction) { bar.draw(fraction); };
+  TUTTI_ASSIGN_OR_RETURN(
+      auto model, remote ? store::start_model(load, *remote, draw) : store::load_model(load, draw));
   for (const std::string& key : server::unused_parameters(model->ollama_parameters)) {
     log::warn("{}: the store's parameter {} is not used", model->info.name, key);
   }

@@ -1,6 +1,7 @@
 // What each command was told, after flags, environment and settings file were merged.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -27,6 +28,18 @@ struct ModelOptions {
   bool no_prefix_cache = false;
 };
 
+// The process that serve starts for each model. Its flags are written by serve.
+struct EngineOptions {
+  std::string name = "demo";
+  ModelOptions model;
+  std::size_t promised_bytes = 0;
+  int max_waiting = 1 << 20;  // serve bounds the queue; what it resumes is never refused
+  int front_pid = 0;
+  std::string crash_report;  // file to write when it dies; empty: none
+  std::string log_level = "info";
+  std::string log_format = "text";
+};
+
 struct ServeOptions {
   std::vector<std::string> models;  // empty: the demo model
   ModelOptions model;
@@ -45,6 +58,7 @@ struct ServeOptions {
   int sse_keep_alive_seconds = 10;
   bool reuse_port = false;
   bool vllm_metric_names = false;
+  std::string crash_dir;  // empty: the user's state folder
   std::string log_level = "info";
   std::string log_format = "text";
   bool log_content = false;
@@ -54,6 +68,8 @@ struct ServeOptions {
   std::map<std::string, std::string> given;
   // All of this once more, as flags, environment and settings file are now.
   std::function<Result<ServeOptions>()> reread;
+  // Flags that an engine process has too, as they were given: name to value.
+  std::map<std::string, std::string> engine_flags;
 };
 
 struct RunOptions {

@@ -76,19 +76,13 @@ class EngineThread final : public EngineChannel {
   }
 
   Status submit(SequenceRequest request, EventSink& sink) override {
-    TUTTI_RETURN_IF_ERROR(check_submission(request, limits_));
-    if (request.deadline && *request.deadline <= SteadyClock::now()) {
-      return Status(ErrorKind::kDeadlineExceeded, "the deadline has passed");
-    }
+    TUTTI_RETURN_IF_ERROR(check_submission(request, limits_, SteadyClock::now()));
     {
       const std::lock_guard lock(mutex_);
       if (stopping_) return Status(ErrorKind::kUnavailable, "the engine is stopping");
       const std::size_t num_waiting = stats_.num_waiting + submissions_.size();
       if (num_waiting >= static_cast<std::size_t>(options_.max_waiting)) {
-        return Status(ErrorKind::kOverloaded,
-                      fmt::format("{} sequences are waiting, the most that may; a place is likely "
-                                  "to be free in {:.0f} s",
-                                  num_waiting, std::ceil(seconds_to_a_place(stats_))));
+        return queue_is_full(static_cast<int>(num_waiting), stats_);
       }
       if (!open_ids_.insert(request.id).second) {
         return invalid_argument("id", fmt::format("sequence {} is open already", request.id.value));

@@ -58,8 +58,10 @@ struct EngineStats {
   // Sequences that ended in the last half minute or so, a second. 0: not known yet.
   double ended_per_second = 0;
   TimePoint last_token_time{};  // when a token was last sampled
-  // Of an engine in a process of its own.
+  // Of an engine in a process of its own: how often it was replaced, and, while there is none to
+  // compute, about how long that will last.
   std::uint64_t num_restarts = 0;
+  Duration unavailable_for{};
 };
 
 // Sees the engine's steps as they happen, for whoever watches over the engine.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <span>
 
 namespace tutti::engine {
@@ -18,7 +19,7 @@ Status check_tokens(const char* field, std::span<const TokenId> tokens, int voca
 
 }  // namespace
 
-Status check_submission(const SequenceRequest& request, const EngineLimits& limits) {
+Status check_submission(const SequenceRequest& request, const EngineLimits& limits, TimePoint now) {
   const std::size_t num_prompt_tokens = request.prompt.size();
   const auto max_model_len = static_cast<std::size_t>(limits.max_model_len);
   if (request.prompt.empty()) return invalid_argument("prompt", "the prompt holds no token");
@@ -39,7 +40,17 @@ Status check_submission(const SequenceRequest& request, const EngineLimits& limi
   for (const auto& [token, bias] : request.sampling.logit_bias) {
     TUTTI_RETURN_IF_ERROR(check_tokens("logit_bias", {&token, 1}, limits.vocab_size));
   }
+  if (request.deadline && *request.deadline <= now) {
+    return {ErrorKind::kDeadlineExceeded, "the deadline has passed"};
+  }
   return {};
+}
+
+Status queue_is_full(int num_waiting, const EngineStats& stats) {
+  return {ErrorKind::kOverloaded,
+          fmt::format("{} sequences are waiting, the most that may; a place is likely to be free "
+                      "in {:.0f} s",
+                      num_waiting, std::ceil(seconds_to_a_place(stats)))};
 }
 
 }  // namespace tutti::engine

@@ -1,8 +1,10 @@
 // What a sequence must be to be accepted: the same check at both ends of the channel.
 #pragma once
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "core/request.h"
+#include "engine/engine.h"
 
 namespace tutti::engine {
 
@@ -13,7 +15,10 @@ struct EngineLimits {
 
 // Errors: kInvalidArgument, naming the field, for a prompt that is empty or longer than the context
 // (with both counts), for more tokens than the context has positions, and for tokens that the
-// vocabulary lacks.
-Status check_submission(const SequenceRequest& request, const EngineLimits& limits);
+// vocabulary lacks; kDeadlineExceeded for a deadline that has passed.
+Status check_submission(const SequenceRequest& request, const EngineLimits& limits, TimePoint now);
+
+// kOverloaded, with the seconds until there is likely to be a place.
+Status queue_is_full(int num_waiting, const EngineStats& stats);
 
 }  // namespace tutti::engine

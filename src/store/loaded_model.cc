@@ -6,9 +6,9 @@
 #include <exception>
 #include <set>
 
-#include "base/cpu_limits.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "engine/channel/engine_process.h"
 #include "formats/model_source.h"
 #include "model/description.h"
 #include "model/model.h"
@@ -21,9 +21,19 @@
 namespace tutti::store {
 namespace {
 
-// Shares of the progress bar before and after the weights.
-constexpr double kProgressBeforeWeights = 0.05;
-constexpr double kProgressAfterWeights = 0.95;
+// The share of the progress bar before the engine's.
+constexpr double kProgressBeforeEngine = 0.05;
+
+LoadProgress rest_of(const LoadProgress& progress) {
+  if (!progress) return {};
+  return [&progress](double fraction) {
+    progress(kProgressBeforeEngine + fraction * (1 - kProgressBeforeEngine));
+  };
+}
+
+Status failure(const LoadOptions& options, const std::exception& error) {  // no memory, above all
+  return {ErrorKind::kInternal, fmt::format("loading {} failed: {}", options.model, error.what())};
+}
 
 // Ends of a turn that a GGUF's metadata may fail to name.
 constexpr const char* kTurnEnds[] = {"<|im_end|>", "<|eot_id|>",    "<|end|>",
@@ -44,86 +54,6 @@ std::vector<TokenId> find_end_tokens(const LoadedModel& model,
   }
   std::erase_if(ends, [&](TokenId id) { return id < 0 || id >= description.vocab_size; });
   return {ends.begin(), ends.end()};
-}
-
-std::size_t total_tensor_bytes(const formats::ModelSource& source) {
-  std::size_t total = 0;
-  for (const TensorView& tensor : source.tensors()) total += tensor.bytes.size();
-  return total;
-}
-
-// One context length may be set for all models (OLLAMA_CONTEXT_LENGTH): a model takes what it can.
-Status limit_max_model_len(const std::string& name, const model::ModelDescription& description,
-                           LoadOptions& options) {
-  if (options.max_model_len < 0) {
-    return invalid_argument("max_model_len", fmt::format("max_model_len is {}, must be at least 0",
-                                                         options.max_model_len));
-  }
-  if (options.max_model_len > description.max_positions) {
-    log::warn("{}: the context is {} tokens in place of {}: the model was made for no more", name,
-              description.max_positions, options.max_model_len);
-    options.max_model_len = description.max_positions;
-  }
-  return {};
-}
-
-MemoryNeeds needs_before_loading(const LoadOptions& options, const LoadedModel& model,
-                                 const model::ModelDescription& description) {
-  MemoryNeeds needs;
-  const std::size_t available = available_memory();
-  needs.available = available - std::min(available, options.promised_bytes);
-  needs.weights = total_tensor_bytes(*model.source);
-  needs.kv_block = model.ops->kv_block_bytes(
-      {description.num_layers, description.num_kv_heads, description.head_dim});
-  needs.model_context = description.max_positions;
-  needs.max_model_len = options.max_model_len;
-  needs.kv_cache_bytes = options.kv_cache_bytes;
-  needs.max_running = options.max_running;
-  return needs;
-}
-
-// Weights and the memory plan. The plan is made twice: from the files' sizes, so that what cannot
-// fit is refused before anything is read; and from what the loaded model really takes.
-Status load_weights(const LoadOptions& options, const model::ModelDescription& description,
-                    const LoadProgress& progress, LoadedModel& model) {
-  // The loading thread works on the pool here, and starts the engine's thread afterwards.
-  const ScopedBinding binding;
-  MemoryNeeds needs = needs_before_loading(options, model, description);
-  TUTTI_ASSIGN_OR_RETURN(const MemoryPlan estimate, plan_memory(needs));
-  const auto share = [&progress](double fraction) {
-    if (!progress) return;
-    progress(kProgressBeforeWeights + fraction * (kProgressAfterWeights - kProgressBeforeWeights));
-  };
-  TUTTI_ASSIGN_OR_RETURN(
-      model.model, model::Model::load(*model.source, *model.ops, share, estimate.max_model_len));
-  needs.weights = model.model->owned_bytes() + model.model->mapped_bytes();
-  needs.scratch = model.model->scratch_bytes(std::max(options.token_budget, options.max_running),
-                                             options.max_running);
-  // The scratch is known now: a context that nobody asked for may shrink once more.
-  needs.model_context = estimate.max_model_len;
-  TUTTI_ASSIGN_OR_RETURN(model.plan, plan_memory(needs));
-  if (model.plan.max_model_len < description.max_positions && options.max_model_len == 0) {
-    log::warn(
-        "{}: the context is {} tokens in place of the model's {}: the cache has no room for "
-        "more",
-        model.info.name, model.plan.max_model_len, description.max_positions);
-  }
-  model.promised_bytes = model.plan.kv_cache() + model.plan.scratch + model.model->mapped_bytes();
-  return {};
-}
-
-Status start(const LoadOptions& options, LoadedModel& model) {
-  engine::EngineOptions engine_options;
-  engine_options.max_model_len = model.plan.max_model_len;
-  engine_options.num_blocks = model.plan.num_blocks;
-  engine_options.token_budget = options.token_budget;
-  engine_options.max_running = options.max_running;
-  engine_options.max_waiting = options.max_waiting;
-  engine_options.target_itl = options.target_itl;
-  engine_options.use_prefix_cache = options.use_prefix_cache;
-  TUTTI_ASSIGN_OR_RETURN(model.engine,
-                         engine::start_engine(*model.model, *model.ops, engine_options));
-  return {};
 }
 
 // The layers of an Ollama manifest beside the weights.
@@ -159,9 +89,13 @@ Status load_text(const ModelLocation& location, LoadedModel& model) {
   return {};
 }
 
-Result<std::shared_ptr<LoadedModel>> load(LoadOptions options, const LoadProgress& progress) {
-  const TimePoint started = SteadyClock::now();
-  if (progress) progress(0);
+// All but the engine.
+struct Front {
+  std::shared_ptr<LoadedModel> model;
+  model::ModelDescription description;
+};
+
+Result<Front> load_front(const LoadOptions& options) {
   const auto& root = options.ollama_root;
   TUTTI_ASSIGN_OR_RETURN(const ModelLocation location,
                          resolve_model(options.model, root.empty() ? default_ollama_root() : root));
@@ -173,24 +107,72 @@ Result<std::shared_ptr<LoadedModel>> load(LoadOptions options, const LoadProgres
   for (const std::string& warning : model->source->generation_config().warnings) {
     log::warn("{}: {}", location.name, warning);
   }
-  TUTTI_ASSIGN_OR_RETURN(const model::ModelDescription description,
+  TUTTI_ASSIGN_OR_RETURN(model::ModelDescription description,
                          model::describe_model(*model->source));
-  TUTTI_RETURN_IF_ERROR(limit_max_model_len(location.name, description, options));
   TUTTI_RETURN_IF_ERROR(load_text(location, *model));
-  if (progress) progress(kProgressBeforeWeights);
-  TUTTI_ASSIGN_OR_RETURN(model->ops, device::Ops::create(ops_options(options, *model->source)));
-  TUTTI_RETURN_IF_ERROR(load_weights(options, description, progress, *model));
   model->vocab_size = description.vocab_size;
   model->end_tokens = find_end_tokens(*model, description);
   fill_info(location, *model->source, description, model->info);
-  model->info.metadata["tutti.compute"] = device::to_string(model->ops->compute_class());
-  model->info.metadata["tutti.isa"] = device::to_string(model->ops->isa());
   model->info.chat_template =
       model->go_template ? location.go_template : model->chat_template->source();
-  TUTTI_RETURN_IF_ERROR(start(options, *model));
-  model->load_duration = SteadyClock::now() - started;
+  return Front{std::move(model), std::move(description)};
+}
+
+void take_facts(EngineFacts facts, LoadedModel& model) {
+  model.info.metadata["tutti.compute"] = facts.compute_class;
+  model.info.metadata["tutti.isa"] = facts.isa;
+  model.facts = std::move(facts);
+}
+
+Result<std::shared_ptr<LoadedModel>> load(const LoadOptions& options,
+                                          const LoadProgress& progress) {
+  const TimePoint started = SteadyClock::now();
+  if (progress) progress(0);
+  TUTTI_ASSIGN_OR_RETURN(Front front, load_front(options));
+  if (progress) progress(kProgressBeforeEngine);
+  LoadedModel& model = *front.model;
+  TUTTI_ASSIGN_OR_RETURN(EngineModel engine, load_engine_model({.name = model.info.name,
+                                                                .source = *model.source,
+                                                                .description = front.description},
+                                                               options, rest_of(progress)));
+  model.ops = std::move(engine.ops);
+  model.model = std::move(engine.model);
+  model.engine = std::move(engine.engine);
+  take_facts(std::move(engine.facts), model);
+  model.load_duration = SteadyClock::now() - started;
   if (progress) progress(1);
-  return model;
+  return std::move(front.model);
+}
+
+Result<std::shared_ptr<LoadedModel>> start_remote(const LoadOptions& options,
+                                                  const RemoteEngine& remote,
+                                                  const LoadProgress& progress) {
+  const TimePoint started = SteadyClock::now();
+  if (progress) progress(0);
+  TUTTI_ASSIGN_OR_RETURN(Front front, load_front(options));
+  if (progress) progress(kProgressBeforeEngine);
+  LoadedModel& model = *front.model;
+  engine::EngineProcessOptions process;
+  process.name = model.info.name;
+  process.arguments = remote.arguments(options);
+  process.restart_arguments = [options, remote](const engine::HelloFrame& hello) {
+    LoadOptions same = options;
+    if (const auto facts = read_facts(hello.details); facts.ok()) {
+      same.max_model_len = facts->plan.max_model_len;
+      same.kv_cache_bytes = facts->plan.kv_cache();
+    }
+    return remote.arguments(same);
+  };
+  process.max_waiting = options.max_waiting;
+  process.crash_dir = remote.crash_dir;
+  TUTTI_ASSIGN_OR_RETURN(engine::StartedProcess engine,
+                         engine::start_engine_process(std::move(process), rest_of(progress)));
+  TUTTI_ASSIGN_OR_RETURN(EngineFacts facts, read_facts(engine.hello.details));
+  model.engine = std::move(engine.channel);
+  take_facts(std::move(facts), model);
+  model.load_duration = SteadyClock::now() - started;
+  if (progress) progress(1);
+  return std::move(front.model);
 }
 
 }  // namespace
@@ -198,21 +180,22 @@ Result<std::shared_ptr<LoadedModel>> load(LoadOptions options, const LoadProgres
 LoadedModel::LoadedModel() = default;
 LoadedModel::~LoadedModel() = default;
 
-device::Ops::Options ops_options(const LoadOptions& options, const formats::ModelSource& source) {
-  device::Ops::Options chosen = options.ops;
-  if (options.choose_compute_class) {
-    chosen.compute_class = device::choose_compute_class(source.tensors(), chosen.isa);
-  }
-  return chosen;
-}
-
 Result<std::shared_ptr<LoadedModel>> load_model(const LoadOptions& options,
                                                 const LoadProgress& progress) {
   try {
     return load(options, progress);
-  } catch (const std::exception& error) {  // no memory, above all
-    return Status(ErrorKind::kInternal,
-                  fmt::format("loading {} failed: {}", options.model, error.what()));
+  } catch (const std::exception& error) {
+    return failure(options, error);
+  }
+}
+
+Result<std::shared_ptr<LoadedModel>> start_model(const LoadOptions& options,
+                                                 const RemoteEngine& remote,
+                                                 const LoadProgress& progress) {
+  try {
+    return start_remote(options, remote, progress);
+  } catch (const std::exception& error) {
+    return failure(options, error);
   }
 }
 

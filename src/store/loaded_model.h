@@ -15,6 +15,7 @@
 #include "device/ops.h"
 #include "engine/engine.h"
 #include "formats/generation_config.h"
+#include "store/engine_model.h"
 #include "store/memory_plan.h"
 #include "store/model_name.h"
 
@@ -31,25 +32,6 @@ class Tokenizer;
 }  // namespace tutti::text
 
 namespace tutti::store {
-
-struct LoadOptions {
-  std::string model;                  // what was typed; empty: the demo model
-  std::filesystem::path ollama_root;  // empty: default_ollama_root()
-  device::Ops::Options ops;
-  // The compute class is device::choose_compute_class's in place of ops.compute_class.
-  bool choose_compute_class = false;
-  // 0: the model's own, or what fits. More than the model's own is lowered to it. Both with a
-  // warning.
-  int max_model_len = 0;
-  std::size_t kv_cache_bytes = 0;  // 0: from the memory that is free
-  int token_budget = 512;
-  int max_running = 256;
-  int max_waiting = 4096;
-  std::optional<Duration> target_itl;  // as EngineOptions::target_itl
-  bool use_prefix_cache = true;
-  // Of the models loaded before: LoadedModel::promised_bytes, summed.
-  std::size_t promised_bytes = 0;
-};
 
 // What the lists and cards of the dialects show.
 struct ModelInfo {
@@ -78,10 +60,7 @@ struct LoadedModel {
   ~LoadedModel();
 
   ModelInfo info;
-  MemoryPlan plan;
-  // Planned but taken only when used, so that the system still counts it as free: cache, scratch
-  // and mapped weights.
-  std::size_t promised_bytes = 0;
+  EngineFacts facts;
   Duration load_duration{};
   int vocab_size = 0;
   std::vector<TokenId> end_tokens;
@@ -95,22 +74,30 @@ struct LoadedModel {
   std::unique_ptr<text::Tokenizer> tokenizer;
   std::unique_ptr<text::ChatTemplate> chat_template;  // never null: ChatML when there is none
   std::unique_ptr<text::GoTemplate> go_template;      // from an Ollama store; else null
-  std::unique_ptr<device::Ops> ops;
-  std::unique_ptr<model::Model> model;
+  std::unique_ptr<device::Ops> ops;                   // null when the engine is another process
+  std::unique_ptr<model::Model> model;                // and so is this
   // Last: it is destroyed first, and its thread uses what stands above.
   std::unique_ptr<engine::EngineChannel> engine;
 };
-
-// Fraction done in [0, 1], called on the loading thread.
-using LoadProgress = std::function<void(double)>;
-
-// Options for the Ops that a model is computed with.
-device::Ops::Options ops_options(const LoadOptions& options, const formats::ModelSource& source);
 
 // Finds, checks and loads a model and starts its engine. Takes from milliseconds to minutes.
 // Errors: those of resolve_model and of the files; kInvalidArgument with the numbers when weights,
 // scratch and cache do not fit the memory.
 Result<std::shared_ptr<LoadedModel>> load_model(const LoadOptions& options,
                                                 const LoadProgress& progress = {});
+
+// How an engine process is started.
+struct RemoteEngine {
+  // The command line, argv[0] included, of a process that loads a model's engine with these options
+  // and serves it by engine::serve_channel with write_facts() as the hello's details.
+  std::function<std::vector<std::string>(const LoadOptions&)> arguments;
+  std::filesystem::path crash_dir;  // for reports of its deaths; empty: none
+};
+
+// As load_model, with the engine in a process of its own: here are only tokenizer, templates and
+// descriptions. Errors: those of load_model, whichever process met them.
+Result<std::shared_ptr<LoadedModel>> start_model(const LoadOptions& options,
+                                                 const RemoteEngine& remote,
+                                                 const LoadProgress& progress = {});
 
 }  // namespace tutti::store

@@ -33,8 +33,8 @@ struct EngineOptions {
   // tokens, within a tenant and salt.
   bool use_prefix_cache = true;
   // Between two tokens of a sequence while prompts are computed beside it, or twice what the batch
-  // takes without prompts, whichever is longer. nullopt: 100 ms, but no more than 2.5 times what
-  // the batch takes without. 0: prompts fill the token budget.
+  // takes without prompts, whichever is longer. nullopt: 2.5 times what the batch
+  // takes without, but 10 ms at least and 100 ms at most. 0: prompts fill the token budget.
   std::optional<Duration> target_itl;
 };
 

@@ -252,6 +252,18 @@ TEST_F(PlanTest, ACommonPrefixIsComputedOnce) {
   EXPECT_LE(state().counters().num_prompt_tokens, 300u + 4 * 12);
 }
 
+TEST(StepSecondsLimit, IsTheTargetOrTwiceTheFloor) {
+  EXPECT_DOUBLE_EQ(step_seconds_limit(0.1, 0.01), 0.1);
+  EXPECT_DOUBLE_EQ(step_seconds_limit(0.1, 0.08), 0.16);
+  EXPECT_DOUBLE_EQ(step_seconds_limit(0.1, 0.12), 0.2);
+  EXPECT_DOUBLE_EQ(step_seconds_limit(0.1, 0.2), 0.3);
+  EXPECT_DOUBLE_EQ(step_seconds_limit(std::nullopt, 0.001), 0.01);
+  EXPECT_DOUBLE_EQ(step_seconds_limit(std::nullopt, 0.02), 0.05);
+  EXPECT_DOUBLE_EQ(step_seconds_limit(std::nullopt, 0.048), 0.1);
+  EXPECT_DOUBLE_EQ(step_seconds_limit(std::nullopt, 0.06), 0.12);
+  EXPECT_LT(step_seconds_limit(std::nullopt, 0), 0.2);
+}
+
 TEST_F(PlanTest, GeneratedTokensAreFoundAgain) {
   start(64);
   const StepBudget budget{.num_rows = 200, .max_running = 4};

@@ -184,7 +184,7 @@ int Planner::num_coverable_rows(const Entry& entry) const {
   return num_blocks * kBlockSize - entry.num_computed - entry.num_rows;
 }
 
-int Planner::serve(Entry& entry, int num_wanted) {
+void Planner::serve(Entry& entry, int num_wanted) {
   while (num_coverable_rows(entry) == 0 && preempt_behind(entry)) has_run_out_ = true;
   const int num_rows = std::min({num_wanted, num_rows_left_, num_coverable_rows(entry)});
   if (num_rows > 0) {
@@ -192,7 +192,6 @@ int Planner::serve(Entry& entry, int num_wanted) {
   } else {
     has_stalled_ = true;
   }
-  return num_rows;
 }
 
 void Planner::add_rows(Entry& entry, int num_rows) {

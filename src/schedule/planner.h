@@ -71,8 +71,8 @@ class Planner {
   // Rows that a prompt may have at `position`, by the budget.
   int num_rows_allowed(const Sequence& sequence, int position) const;
   int num_coverable_rows(const Entry& entry) const;
-  // Gives the entry up to so many rows, preempting for a block if need be; how many it got.
-  int serve(Entry& entry, int num_wanted);
+  // Gives the entry up to so many rows, preempting for a block if need be.
+  void serve(Entry& entry, int num_wanted);
   void add_rows(Entry& entry, int num_rows);
   bool preempt_behind(const Entry& entry);
   void preempt(Entry& entry);

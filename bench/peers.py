@@ -123,7 +123,7 @@ class Peer:
     def run(self, threads: int) -> dict[str, float]:
         common = ["-m", self.model, "-t", str(threads)]
         prefill = [self.folder / "llama-bench", *common, "-fa", "1", "-p", str(PROMPT), "-n", "0",
-                   "-r", "2", "-o", "json", *(["-rtr", "1"] if self.repacks_at_load else [])]
+                   "-r", "1", "-o", "json", *(["-rtr", "1"] if self.repacks_at_load else [])]
         context = max(self.streams) * (SHORT_PROMPT + self.generate)
         decode = [self.folder / "llama-batched-bench", *common, "-fa", "on", "-c",
                   str(max(context, 512)), "-npp", str(SHORT_PROMPT), "-ntg", str(self.generate),

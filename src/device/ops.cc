@@ -72,15 +72,15 @@ Result<Isa> parse_isa(const std::string& word) {
 }
 
 ComputeClass choose_compute_class(std::span<const TensorView> weights, Isa isa) {
-  const ComputeClass fast = isa == Isa::kAmx && quantized_kernels_of(ComputeClass::kInt8, isa)
-                                ? ComputeClass::kInt8
-                                : ComputeClass::kQ8;
-  const kernels::QuantizedKernels* kernels = quantized_kernels_of(fast, isa);
-  const bool any_taken =
-      kernels != nullptr && std::any_of(weights.begin(), weights.end(), [&](const TensorView& w) {
-        return w.shape.size() == 2 && kernels->takes(w.dtype);
-      });
-  return any_taken ? fast : ComputeClass::kBf16;
+  const kernels::QuantizedKernels* q8 = quantized_kernels_of(ComputeClass::kQ8, isa);
+  bool any_taken = false, all_with_superblocks = true;
+  for (const TensorView& weight : weights) {
+    if (q8 == nullptr || weight.shape.size() != 2 || !q8->takes(weight.dtype)) continue;
+    any_taken = true;
+    all_with_superblocks &= weight.dtype == DType::kQ4_K || weight.dtype == DType::kQ5_K;
+  }
+  if (!any_taken) return ComputeClass::kBf16;
+  return isa == Isa::kAmx && all_with_superblocks ? ComputeClass::kInt8 : ComputeClass::kQ8;
 }
 
 void check_copy(const KvCache& cache, BlockId from, BlockId to, int num_positions) {

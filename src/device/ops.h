@@ -44,8 +44,10 @@ Result<Isa> parse_isa(const std::string& word);
 // 64-bit ARM has NEON), best last. kRef is always there.
 std::vector<Isa> available_isas();
 
-// The class that `--compute auto` means for a model with these weights on this machine: int8 (with
-// AMX) or q8 when a matrix among them has a type of five bits or fewer; else bf16.
+// The class that `--compute auto` means for a model with these weights on this machine. Without a
+// matrix of five bits or fewer: bf16. Else q8; but with AMX int8, where all such matrices are Q4_K
+// or Q5_K: for these the usual activations are int8 in 256s too, while for the others int8 would be
+// several times as far from f32 as the usual way is (docs/accuracy.md).
 ComputeClass choose_compute_class(std::span<const TensorView> weights, Isa isa);
 
 // A weight matrix in the layout the kernels read. Rows are outputs. Move-only; either owns its

@@ -157,6 +157,21 @@ TEST(Ops, SmallIntegersHaveTheSameBitsOnEveryInstructionSetAndThreadCount) {
   }
 }
 
+TEST(Ops, AutoIsTheClassThatIsNoLessAccurateThanTheUsualWay) {
+  const auto chosen = [](std::initializer_list<DType> types, Isa isa) {
+    std::vector<TensorView> weights;
+    for (const DType dtype : types) weights.push_back({"w", dtype, {256, 256}, {}});
+    return choose_compute_class(weights, isa);
+  };
+  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
+    EXPECT_EQ(chosen({DType::kBF16, DType::kQ8_0, DType::kQ6_K}, isa), ComputeClass::kBf16);
+    EXPECT_EQ(chosen({DType::kQ4_0}, isa), ComputeClass::kQ8);
+    EXPECT_EQ(chosen({DType::kQ4_K, DType::kQ5_0}, isa), ComputeClass::kQ8);
+  }
+  EXPECT_EQ(chosen({DType::kQ4_K, DType::kQ6_K}, Isa::kAvx512), ComputeClass::kQ8);
+  EXPECT_EQ(chosen({DType::kQ4_K, DType::kQ6_K}, Isa::kAmx), ComputeClass::kInt8);
+}
+
 // Shapes of all kinds, all types, rows from 1 to more than a pass over the weights holds.
 TEST(Ops, LinearHasTheSameBitsOnEveryInstructionSetAndThreadCount) {
   std::mt19937 random(1);

@@ -40,8 +40,7 @@ if(TUTTI_SANITIZE)
       # Checks at every access that stop at what AddressSanitizer stops at anyway: a third of the
       # time to compile. The fuzzers' build (Clang) has them all.
       target_compile_options(
-        tutti_flags INTERFACE -fno-sanitize=null,object-size,vptr,nonnull-attribute
-                              -fno-sanitize=returns-nonnull-attribute,pointer-overflow)
+        tutti_flags INTERFACE -fno-sanitize=null,object-size,vptr,pointer-overflow)
     endif()
   endif()
 endif()

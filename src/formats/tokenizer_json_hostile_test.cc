@@ -87,6 +87,8 @@ TEST(TokenizerJsonHostileTest, UnknownComponentsAreNamed) {
   EXPECT_THAT(with("pre_tokenizer",
                    R"({"type": "Split", "pattern": {"Regex": "(a"}, "behavior": "Isolated"})"),
               HasSubstr("parenthesis"));
+  EXPECT_EQ(with("normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "AAAAAA=="})"),
+            "accepted");  // a trie of no bytes
   EXPECT_THAT(with("normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "////"})"),
               HasSubstr("precompiled_charsmap"));
   EXPECT_THAT(with("post_processor",

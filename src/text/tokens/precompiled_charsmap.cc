@@ -29,7 +29,7 @@ Result<PrecompiledCharsmap> PrecompiledCharsmap::parse(std::string_view bytes) {
   }
   PrecompiledCharsmap map;
   map.units_.resize(trie_bytes / 4);
-  std::memcpy(map.units_.data(), bytes.data(), trie_bytes);
+  if (trie_bytes > 0) std::memcpy(map.units_.data(), bytes.data(), trie_bytes);
   map.replacements_ = bytes.substr(trie_bytes);
   if (!is_valid_utf8(map.replacements_)) {
     return corrupt("precompiled_charsmap: a replacement is not UTF-8");

@@ -165,6 +165,9 @@ std::vector<SequenceRequest> make_requests(int count, int max_prompt_tokens, int
   std::vector<SequenceRequest> requests;
   for (int i = 0; i < count; ++i) {
     requests.push_back(random.request(i, max_prompt_tokens, max_new_tokens));
+    // Those that come later displace those before them, so that some are preempted whatever the
+    // pool.
+    requests[i].priority = -(i % 3);
     if (i % 3 == 0) continue;
     // Begins as the one before, up to some position of any block.
     const std::vector<TokenId>& before = requests[i - 1].prompt;

@@ -20,7 +20,7 @@ inline float exp_of_nonpositive(float x) {
   constexpr float kLog2E = 1.44269504088896341f;
   constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  x = std::max(x, -87.0f);
+  x = x < -87.0f ? -87.0f : x;
   const float shifted = x * kLog2E + kRounder;
   const float n = shifted - kRounder;
   const float r = (x - n * kLn2High) - n * kLn2Low;
@@ -47,13 +47,24 @@ bool all_finite(std::span<const float> values) {
   return found == 0;
 }
 
-TokenId argmax(std::span<const float> values) {
+float greatest(std::span<const float> values) {
   TUTTI_CHECK(!values.empty());
-  std::size_t best = 0;
-  for (std::size_t i = 1; i < values.size(); ++i) {
-    if (values[i] > values[best]) best = i;
+  // Lanes, so that the compiler vectorises it; a maximum does not depend on the order.
+  float lanes[kSumLanes];
+  std::fill_n(lanes, kSumLanes, values[0]);
+  std::size_t i = 0;
+  for (; i + kSumLanes <= values.size(); i += kSumLanes) {
+    for (int lane = 0; lane < kSumLanes; ++lane) {
+      lanes[lane] = values[i + lane] > lanes[lane] ? values[i + lane] : lanes[lane];
+    }
   }
-  return static_cast<TokenId>(best);
+  for (; i < values.size(); ++i) lanes[0] = values[i] > lanes[0] ? values[i] : lanes[0];
+  return *std::max_element(lanes, lanes + kSumLanes);
+}
+
+TokenId argmax(std::span<const float> values) {
+  const float max = greatest(values);
+  return static_cast<TokenId>(std::find(values.begin(), values.end(), max) - values.begin());
 }
 
 void exp_differences(std::span<const float> values, float max, std::span<float> out) {
@@ -61,7 +72,7 @@ void exp_differences(std::span<const float> values, float max, std::span<float> 
 }
 
 double log_sum_exp(std::span<const float> values, std::span<float> buffer) {
-  const float max = values[argmax(values)];
+  const float max = greatest(values);
   exp_differences(values, max, buffer.first(values.size()));
   // Value i goes onto lane i % kSumLanes; then the lanes are summed in order.
   double lanes[kSumLanes] = {};
@@ -81,12 +92,14 @@ float kth_greatest(std::span<const float> values, int k) {
   // A heap of the k greatest so far, the least of them on top.
   std::vector<float> heap(values.begin(), values.begin() + k);
   std::make_heap(heap.begin(), heap.end(), std::greater<>());
-  for (const float value : values.subspan(k)) {
-    if (value <= heap.front()) continue;
-    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
-    heap.back() = value;
-    std::push_heap(heap.begin(), heap.end(), std::greater<>());
-  }
+  for_each_at_least(values.subspan(k), heap.front(), [&](std::size_t, float value) {
+    if (value > heap.front()) {
+      std::pop_heap(heap.begin(), heap.end(), std::greater<>());
+      heap.back() = value;
+      std::push_heap(heap.begin(), heap.end(), std::greater<>());
+    }
+    return heap.front();
+  });
   return heap.front();
 }
 
@@ -96,9 +109,10 @@ std::vector<TokenLogprob> best_logprobs(std::span<const float> values, double lo
   if (count <= 0) return {};
   const float threshold = kth_greatest(values, count);
   std::vector<TokenId> tokens;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (values[i] >= threshold) tokens.push_back(static_cast<TokenId>(i));
-  }
+  for_each_at_least(values, threshold, [&](std::size_t i, float) {
+    tokens.push_back(static_cast<TokenId>(i));
+    return threshold;
+  });
   std::stable_sort(tokens.begin(), tokens.end(),
                    [&](TokenId a, TokenId b) { return values[a] > values[b]; });
   tokens.resize(count);

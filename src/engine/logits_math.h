@@ -2,6 +2,7 @@
 // made of the same IEEE operations on every machine, and among equals the lowest token id is first.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -13,7 +14,8 @@ namespace tutti::engine {
 // No NaN and no infinity.
 bool all_finite(std::span<const float> values);
 
-// The index of the greatest value. `values` holds at least one and no NaN.
+// The greatest value, and its index. `values` holds at least one and no NaN.
+float greatest(std::span<const float> values);
 TokenId argmax(std::span<const float> values);
 
 // out[i] = exp(values[i] - max), for values <= max. Within 2 ulp; what is below exp(-87) is given
@@ -22,6 +24,21 @@ void exp_differences(std::span<const float> values, float max, std::span<float> 
 
 // log(sum of exp(values)), for finite values. `buffer` holds as many floats as `values`.
 double log_sum_exp(std::span<const float> values, std::span<float> buffer);
+
+// Calls visit(index, value) in order for each value >= threshold; what it returns is the threshold
+// from then on. Whole blocks below it are passed over with vector compares.
+template <typename Visit>
+void for_each_at_least(std::span<const float> values, float threshold, const Visit& visit) {
+  constexpr std::size_t kBlock = 64;
+  for (std::size_t begin = 0; begin < values.size(); begin += kBlock) {
+    const std::span<const float> block =
+        values.subspan(begin, std::min(kBlock, values.size() - begin));
+    if (block.size() == kBlock && greatest(block) < threshold) continue;
+    for (std::size_t i = 0; i < block.size(); ++i) {
+      if (block[i] >= threshold) threshold = visit(begin + i, block[i]);
+    }
+  }
+}
 
 // The k-th greatest value, 1 <= k <= size.
 float kth_greatest(std::span<const float> values, int k);

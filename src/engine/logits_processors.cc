@@ -47,6 +47,12 @@ void TokenCounts::clear() {
   distinct_.clear();
 }
 
+bool changes_logits(const SamplingParams& params, const TokenHistory& history) {
+  return !params.logit_bias.empty() || history.num_generated_tokens() < params.min_tokens ||
+         params.repeat_penalty != 1.0 || params.frequency_penalty != 0.0 ||
+         params.presence_penalty != 0.0;
+}
+
 void process_logits(const SamplingParams& params, const TokenHistory& history, TokenCounts& counts,
                     std::span<float> scores) {
   for (const auto& [token, bias] : params.logit_bias) scores[token] += bias;

@@ -32,6 +32,9 @@ class TokenCounts {
   std::vector<TokenId> distinct_;
 };
 
+// Whether process_logits would do anything.
+bool changes_logits(const SamplingParams& params, const TokenHistory& history);
+
 // Changes `scores` (a copy of the logits, [vocab_size]) in place, in this order:
 //   logit_bias         added
 //   min_tokens         -infinity for every token that would end the sequence

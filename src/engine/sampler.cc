@@ -25,13 +25,20 @@ Result<SampledToken> sample(const SamplingParams& params, const TokenHistory& hi
   if (!all_finite(logits)) {
     return Status(ErrorKind::kInternal, "the model's logits are not finite");
   }
-  scratch.scores.assign(logits.begin(), logits.end());
-  process_logits(params, history, scratch.counts, scratch.scores);
-  SampledToken sampled{.token = argmax(scratch.scores)};
-  if (std::isinf(scratch.scores[sampled.token])) {
+  const bool is_greedy = params.temperature < kGreedyTemperature;
+  const bool is_changed = changes_logits(params, history);
+  // The scores are a copy, which a greedy choice among unchanged logits does without.
+  if (is_changed || !is_greedy || params.logprobs) {
+    scratch.scores.assign(logits.begin(), logits.end());
+  }
+  if (is_changed) process_logits(params, history, scratch.counts, scratch.scores);
+  const std::span<const float> scores = is_changed ? std::span(scratch.scores) : logits;
+  SampledToken sampled;
+  if (is_greedy) sampled.token = argmax(scores);
+  if (is_changed && std::isinf(greatest(scores))) {
     return invalid_argument("min_tokens", "every token of the vocabulary is forbidden");
   }
-  if (params.temperature >= kGreedyTemperature) {
+  if (!is_greedy) {
     find_candidates(params, scratch.scores, scratch.candidates);
     const auto position = static_cast<std::uint32_t>(history.tokens.size());
     sampled.token = draw(scratch.candidates, uniform_at(params.seed, position));

@@ -29,13 +29,16 @@ constexpr int kMaxModelLen = 320;  // 10 blocks
 
 struct Machine {
   static Machine make(ComputeClass compute_class, Isa isa, int num_threads,
-                      const std::filesystem::path& path = testing::demo_model_dir()) {
+                      const std::filesystem::path& path = testing::demo_model_dir(),
+                      device::KvDtype kv_dtype = device::KvDtype::kAuto) {
     Machine machine;
     auto source = formats::ModelSource::open(path);
     EXPECT_TRUE(source.ok()) << source.status().message();
     machine.source = std::make_unique<formats::ModelSource>(std::move(*source));
-    auto ops = device::Ops::create(
-        {.compute_class = compute_class, .isa = isa, .num_threads = num_threads});
+    auto ops = device::Ops::create({.compute_class = compute_class,
+                                    .isa = isa,
+                                    .num_threads = num_threads,
+                                    .kv_dtype = kv_dtype});
     EXPECT_TRUE(ops.ok()) << ops.status().message();
     machine.ops = std::move(*ops);
     auto model = model::Model::load(*machine.source, *machine.ops);
@@ -226,6 +229,20 @@ TEST(Promise1, HoldsForTheClassesOfSmallIntegers) {
       if (::testing::Test::HasFatalFailure()) return;
     }
   }
+}
+
+TEST(Promise1, HoldsForAnInt8Cache) {
+  const auto make = [](int num_threads) {
+    return Machine::make(ComputeClass::kBf16, device::available_isas().back(), num_threads,
+                         testing::demo_model_dir(), device::KvDtype::kInt8);
+  };
+  Machine one_thread = make(1);
+  const int vocab_size = one_thread.vocab_size();
+  const std::vector<SequenceRequest> requests = make_requests(12, 100, 40, vocab_size);
+  const Answers alone = answer_alone(one_thread, requests);
+  Random random(17, vocab_size);
+  Machine two_threads = make(2);
+  expect_same_bits(alone, answer_in_a_crowd(two_threads, requests, 33, random).answers);
 }
 
 TEST(Promise1, HoldsForTheScalarF32Class) {

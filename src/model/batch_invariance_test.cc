@@ -94,6 +94,14 @@ TEST(BatchInvariance, Bf16GivesTheSameBitsInCompanyOnEveryIsa) {
   }
 }
 
+TEST(BatchInvariance, Int8CacheGivesTheSameBitsInCompany) {
+  for (const std::string name : {"mistral", "qwen2", "smollm3"}) {
+    expect_same_bits_in_company("models/" + name, {.isa = device::available_isas().back(),
+                                                   .num_threads = 2,
+                                                   .kv_dtype = device::KvDtype::kInt8});
+  }
+}
+
 // Quantised models, in the classes made for their weights.
 TEST(BatchInvariance, IntegerClassesGiveTheSameBitsInCompanyOnEveryIsa) {
   for (const device::ComputeClass compute_class : {device::ComputeClass::kInt8}) {

@@ -120,6 +120,24 @@ TEST(DecoderGolden, Bf16ClassIsNearEveryModelOnEveryIsa) {
   }
 }
 
+// Measured: the largest deviation over these models is 0.12, the mean one at most 0.0085, where
+// bf16 keys and values have 0.11 and 0.0083.
+TEST(DecoderGolden, Int8CacheIsNearEveryModel) {
+  for (const fs::path& path : supported_models()) {
+    SCOPED_TRACE(path.filename().string());
+    auto loaded = LoadedModel::load(path, {.isa = device::available_isas().back(),
+                                           .num_threads = 1,
+                                           .kv_dtype = device::KvDtype::kInt8});
+    ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+    const Golden golden = testing::read_golden(path / "golden.safetensors");
+    const Deviation off = testing::deviation((*loaded)->logits_of(golden.input_ids), golden.logits,
+                                             golden.standard_deviation);
+    EXPECT_LE(off.max, 0.3);
+    EXPECT_LE(off.mean, 0.025);
+    RecordProperty(path.filename().string(), fmt::format("{:.4f} {:.4f}", off.max, off.mean));
+  }
+}
+
 TEST(DecoderGolden, ReferenceMatchesEveryGguf) {
   int num_supported = 0;
   for (const fs::path& path : gguf_models()) {

@@ -74,6 +74,37 @@ def test_logits(tmp_path, name):
         assert error <= max(bound, 10 * expected["sensitivity"][0])
 
 
+def test_logits_of_longrope_follow_the_prompt(tmp_path):
+    """Short factors for a prompt within the original context, long ones beyond it, as transformers."""
+    folder = golden("models/phi3-longrope")
+    for name in ("golden", "golden_short"):
+        expected = load_file(folder / f"{name}.safetensors")
+        out = tmp_path / f"{name}.safetensors"
+        ids = ",".join(map(str, expected["input_ids"]))
+        run("logits", folder, "--ids", ids, "--compute", "f32", "--out", out)
+        error = numpy.abs(load_file(out)["logits"] - expected["logits"]).max()
+        assert error <= 1e-4 * expected["logits"].std(), name
+
+
+def test_int8_cache(tmp_path):
+    folder = golden("models/llama")
+    expected = load_file(folder / "golden.safetensors")
+    ids = ",".join(map(str, expected["input_ids"]))
+    errors = []
+    for dtype in ("bf16", "bfloat16", "int8"):
+        out = tmp_path / f"{dtype}.safetensors"
+        run("logits", folder, "--ids", ids, "--kv-cache-dtype", dtype, "--compute", "bf16", "--out", out)
+        errors.append(numpy.abs(load_file(out)["logits"] - expected["logits"]).mean())
+    assert errors[0] == errors[1] != errors[2]
+    assert errors[2] <= 0.02 * expected["logits"].std()
+    refused = run("logits", folder, "--ids", ids, "--kv-cache-dtype", "fp8", "--out", out, code=2)
+    assert "fp8" in refused
+    refused = run(
+        "logits", folder, "--ids", ids, "--kv-cache-dtype", "int8", "--compute", "f32", "--out", out, code=1
+    )
+    assert "int8" in refused
+
+
 def test_inspect():
     gguf = json.loads(run("inspect", golden("gguf/llama-Q4_K.gguf")))
     assert gguf["metadata"]["general.architecture"] == "llama"

@@ -91,32 +91,36 @@ const Topology& topology() {
   return instance;
 }
 
-std::vector<int> read_usable_processors() {
+// The first of hwloc's nodes that is near `cpuset`, in logical order; 0 when there is none.
+int node_of(hwloc_topology_t topology, hwloc_const_cpuset_t cpuset) {
+  const int num_nodes = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_NUMANODE);
+  for (int i = 0; i < num_nodes; ++i) {
+    const hwloc_obj_t node = hwloc_get_obj_by_type(topology, HWLOC_OBJ_NUMANODE, i);
+    if (hwloc_bitmap_intersects(node->cpuset, cpuset)) return i;
+  }
+  return 0;
+}
+
+void add_first_allowed(hwloc_topology_t topology, hwloc_const_cpuset_t cpuset,
+                       hwloc_const_cpuset_t allowed, std::vector<Core>& cores) {
+  hwloc_bitmap_t mine = hwloc_bitmap_alloc();
+  hwloc_bitmap_and(mine, cpuset, allowed);
+  const int first = hwloc_bitmap_first(mine);
+  if (first >= 0) cores.push_back({first, node_of(topology, mine)});
+  hwloc_bitmap_free(mine);
+}
+
+std::vector<Core> read_usable_cores() {
   const Topology& machine = topology();
-  if (!machine.loaded) return {0};
+  if (!machine.loaded) return {Core{}};
   hwloc_bitmap_t allowed = hwloc_bitmap_alloc();
   if (hwloc_get_cpubind(machine.handle, allowed, HWLOC_CPUBIND_PROCESS) != 0) {
     hwloc_bitmap_copy(allowed, hwloc_topology_get_allowed_cpuset(machine.handle));
   }
-  std::vector<int> processors;
-  const int num_cores = hwloc_get_nbobjs_by_type(machine.handle, HWLOC_OBJ_CORE);
-  for (int i = 0; i < num_cores; ++i) {
-    hwloc_obj_t core = hwloc_get_obj_by_type(machine.handle, HWLOC_OBJ_CORE, i);
-    hwloc_bitmap_t mine = hwloc_bitmap_dup(core->cpuset);
-    hwloc_bitmap_and(mine, mine, allowed);
-    const int first = hwloc_bitmap_first(mine);
-    if (first >= 0) processors.push_back(first);
-    hwloc_bitmap_free(mine);
-  }
-  if (processors.empty()) {
-    int processor = -1;
-    while ((processor = hwloc_bitmap_next(allowed, processor)) >= 0) {
-      processors.push_back(processor);
-    }
-  }
+  std::vector<Core> cores = list_cores(machine.handle, allowed);
   hwloc_bitmap_free(allowed);
-  if (processors.empty()) processors.push_back(0);
-  return processors;
+  if (cores.empty()) cores.push_back({});
+  return cores;
 }
 
 }  // namespace
@@ -145,9 +149,23 @@ std::optional<double> cgroup_cpu_quota(std::string_view membership, const fs::pa
   return smallest;
 }
 
-const std::vector<int>& usable_processors() {
-  static const std::vector<int> processors = read_usable_processors();
-  return processors;
+std::vector<Core> list_cores(hwloc_topology* topology, const hwloc_bitmap_s* allowed) {
+  std::vector<Core> cores;
+  for (const hwloc_obj_type_t type : {HWLOC_OBJ_CORE, HWLOC_OBJ_PU}) {
+    const int count = hwloc_get_nbobjs_by_type(topology, type);
+    for (int i = 0; i < count; ++i) {
+      add_first_allowed(topology, hwloc_get_obj_by_type(topology, type, i)->cpuset, allowed, cores);
+    }
+    if (!cores.empty()) break;
+  }
+  std::stable_sort(cores.begin(), cores.end(),
+                   [](const Core& a, const Core& b) { return a.node < b.node; });
+  return cores;
+}
+
+const std::vector<Core>& usable_cores_in_order() {
+  static const std::vector<Core> cores = read_usable_cores();
+  return cores;
 }
 
 bool pin_this_thread(int processor) {

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/cpu_placement.h"
+
 namespace tutti {
 
 // The CPU time that cgroups allow, in processors (1.5: one and a half), nullopt without a limit.
@@ -17,10 +19,9 @@ namespace tutti {
 std::optional<double> cgroup_cpu_quota(std::string_view membership,
                                        const std::filesystem::path& root);
 
-// One logical processor (its operating-system index) of each physical core in the affinity mask
-// that the process started with; hyperthreads of one core count once. Never empty. Read once, so
-// that a thread that was pinned later does not shrink it.
-const std::vector<int>& usable_processors();
+// The physical cores in the affinity mask that the process started with, ordered by NUMA node.
+// Never empty. Read once, so that a thread that was pinned later does not shrink it.
+const std::vector<Core>& usable_cores_in_order();
 
 // Binds the calling thread to one processor by hwloc; false when the system refuses.
 bool pin_this_thread(int processor);

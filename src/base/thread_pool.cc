@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/cpu_limits.h"
+#include "base/cpu_placement.h"
 
 namespace tutti {
 namespace {
@@ -96,13 +97,15 @@ struct ThreadPool::Impl {
 ThreadPool::ThreadPool(int num_threads, bool pin) : impl_(std::make_unique<Impl>()) {
   TUTTI_CHECK(num_threads >= 0) << "num_threads " << num_threads;
   impl_->num_threads = num_threads == 0 ? usable_cores() : num_threads;
-  const std::vector<int>& usable = usable_processors();
+  const std::vector<Core>& usable = usable_cores_in_order();
   if (static_cast<std::size_t>(impl_->num_threads) > usable.size()) {
     // Whoever spins keeps another worker from the core.
     impl_->spin_time = Duration::zero();
   } else if (pin && impl_->num_threads > 1) {
     // A lone thread gains nothing from a fixed core.
-    impl_->processors = usable;
+    for (const Core& core : place_workers(usable, impl_->num_threads)) {
+      impl_->processors.push_back(core.processor);
+    }
   }
   for (int worker = 1; worker < impl_->num_threads; ++worker) {
     impl_->threads.emplace_back([this, worker] { impl_->work(worker); });
@@ -151,7 +154,7 @@ void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
 }
 
 int ThreadPool::usable_cores() {
-  const int num_cores = static_cast<int>(usable_processors().size());
+  const int num_cores = static_cast<int>(usable_cores_in_order().size());
   std::ifstream file("/proc/self/cgroup");
   const std::string membership{std::istreambuf_iterator<char>(file), {}};
   const std::optional<double> quota = cgroup_cpu_quota(membership, "/sys/fs/cgroup");

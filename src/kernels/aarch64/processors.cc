@@ -15,18 +15,18 @@ ScopedBinding::ScopedBinding() : saved_(std::make_unique<Saved>()) {
 }
 ScopedBinding::~ScopedBinding() { sched_setaffinity(0, sizeof(saved_->mask), &saved_->mask); }
 
-const std::vector<int>& usable_processors() {
-  static const std::vector<int> processors = [] {
+const std::vector<Core>& usable_cores_in_order() {
+  static const std::vector<Core> cores = [] {
     cpu_set_t mask;
     CPU_ZERO(&mask);
     sched_getaffinity(0, sizeof(mask), &mask);
-    std::vector<int> found;
+    std::vector<Core> found;
     for (int i = 0; i < CPU_SETSIZE; ++i) {
-      if (CPU_ISSET(i, &mask)) found.push_back(i);
+      if (CPU_ISSET(i, &mask)) found.push_back({i, 0});
     }
     return found;
   }();
-  return processors;
+  return cores;
 }
 
 bool pin_this_thread(int processor) {

@@ -1,0 +1,43 @@
+#include "base/cpu_placement.h"
+
+#include <algorithm>
+#include <map>
+
+#include "base/check.h"
+
+namespace tutti {
+std::vector<Core> place_workers(std::span<const Core> cores, int num_workers) {
+  TUTTI_CHECK(num_workers >= 1 && num_workers <= static_cast<int>(cores.size()))
+      << num_workers << " workers on " << cores.size() << " cores";
+  struct Share {
+    int node;
+    int num_cores = 0;
+    int num_workers = 0;
+    int remainder = 0;  // in units of 1 / cores.size()
+  };
+  std::map<int, Share> shares;
+  for (const Core& core : cores) {
+    shares[core.node].node = core.node;
+    ++shares[core.node].num_cores;
+  }
+  const int total = static_cast<int>(cores.size());
+  std::vector<Share*> by_remainder;
+  int left = num_workers;
+  for (auto& [node, share] : shares) {
+    share.num_workers = share.num_cores * num_workers / total;
+    share.remainder = share.num_cores * num_workers % total;
+    left -= share.num_workers;
+    by_remainder.push_back(&share);
+  }
+  std::stable_sort(by_remainder.begin(), by_remainder.end(),
+                   [](const Share* a, const Share* b) { return a->remainder > b->remainder; });
+  for (int i = 0; i < left; ++i) ++by_remainder[i]->num_workers;
+
+  std::vector<Core> places;
+  for (const Core& core : cores) {
+    if (shares[core.node].num_workers-- > 0) places.push_back(core);
+  }
+  return places;
+}
+
+}  // namespace tutti

@@ -84,6 +84,7 @@ class Bench {
     }
     for (const auto& shape : kernels::kAttentionCases) run_attention(shape);
     run_elementwise();
+    run_barrier();
     return report_;
   }
 
@@ -226,6 +227,16 @@ class Bench {
       ops_->attention(*cache,
                       {i % kv.num_layers, num_heads, 0.125f, shape.sliding_window, sequences},
                       q.data(), out.data());
+    });
+  }
+
+  // What each operation pays for the threads: the time of a job that does nothing, of 1000 in a
+  // row.
+  void run_barrier() {
+    const std::string name = "barrier x1000";
+    if (!wanted(name)) return;
+    time({name, "threads", 0}, [&](int) {
+      for (int i = 0; i < 1000; ++i) ops_->pool().run([](int) {});
     });
   }
 

@@ -120,8 +120,8 @@ TEST(DecoderGolden, Bf16ClassIsNearEveryModelOnEveryIsa) {
   }
 }
 
-// Measured: the largest deviation over these models is 0.12, the mean one at most 0.0085, where
-// bf16 keys and values have 0.11 and 0.0083.
+// Measured over the models of the repository: 0.091 at most, 0.011 in the mean of the worst model,
+// where bf16 keys and values have 0.040 and 0.006.
 TEST(DecoderGolden, Int8CacheIsNearEveryModel) {
   for (const fs::path& path : supported_models()) {
     SCOPED_TRACE(path.filename().string());
@@ -132,9 +132,8 @@ TEST(DecoderGolden, Int8CacheIsNearEveryModel) {
     const Golden golden = testing::read_golden(path / "golden.safetensors");
     const Deviation off = testing::deviation((*loaded)->logits_of(golden.input_ids), golden.logits,
                                              golden.standard_deviation);
-    EXPECT_LE(off.max, 0.3);
-    EXPECT_LE(off.mean, 0.025);
-    RecordProperty(path.filename().string(), fmt::format("{:.4f} {:.4f}", off.max, off.mean));
+    EXPECT_LE(off.max, 0.25);
+    EXPECT_LE(off.mean, 0.02);
   }
 }
 

@@ -8,7 +8,7 @@ BUILD_PACKAGES=(
     libpcre2-dev libutf8proc-dev libhwloc-dev
 )
 TEST_PACKAGES=(
-    libgtest-dev libgmock-dev libsimde-dev
+    libgtest-dev libgmock-dev libsimde-dev g++-aarch64-linux-gnu qemu-user
     clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev
     python3 python3-venv curl
 )

@@ -141,18 +141,24 @@ const kernels::KernelTable& best_amx() {
 #endif
 
 const kernels::QuantizedKernels& q8_kernels_of(Isa isa) {
+  if (isa == Isa::kRef) return kernels::ref_q8_kernels();
 #if defined(__x86_64__)
   const CpuFeatures& features = cpu_features();
   switch (isa) {
-    case Isa::kRef:
-      break;
     case Isa::kAvx2:
       return features.avx_vnni ? kernels::avxvnni_q8_kernels() : kernels::avx2_q8_kernels();
     default:
+      if (isa == Isa::kAmx && features.amx_int8 && features.avx512_vnni) {
+        return kernels::amx_q8_kernels();
+      }
       return features.avx512_vnni ? kernels::avx512vnni_q8_kernels() : kernels::avx512_q8_kernels();
   }
-#endif
+#elif defined(__aarch64__)
+  if (cpu_features().neon_i8mm) return kernels::neon_i8mm_q8_kernels();
+  return cpu_features().neon_dot ? kernels::neon_dot_q8_kernels() : kernels::neon_q8_kernels();
+#else
   return kernels::ref_q8_kernels();
+#endif
 }
 
 // Sums of integers are exact, so no trial is needed; but the AMX table has tiles of bf16 as well.

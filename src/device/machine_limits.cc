@@ -85,6 +85,7 @@ LimitLoop limit_loop([[maybe_unused]] MultiplyLoop loop) {
 std::vector<MultiplyLoop> loops_of(Isa isa, Factors factors) {
   const bool floats = factors == Factors::kFloats;
   std::vector<MultiplyLoop> loops;
+  if (isa == Isa::kNeon) return loops;
   if (isa >= Isa::kAvx2) loops.push_back(floats ? MultiplyLoop::kAvx2Fma : MultiplyLoop::kAvx2Byte);
   if (isa >= Isa::kAvx512 && floats) loops.push_back(MultiplyLoop::kAvx512Fma);
   if (isa >= Isa::kAvx512) {

@@ -37,7 +37,7 @@ const char* json_name(MultiplyLoop loop);
 enum class Factors { kFloats, kBytes };
 
 // The fastest loop for these factors that `isa` allows on this machine, which a kernel's rate is a
-// share of; nullopt for the scalar reference.
+// share of; nullopt for the scalar reference and for NEON, which has none.
 std::optional<MultiplyLoop> fastest_loop(Isa isa, Factors factors);
 
 // 10^9 operations a second (a multiply-add is two) by all threads of the pool; 0: the machine lacks

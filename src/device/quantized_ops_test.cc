@@ -135,7 +135,26 @@ TEST_P(QuantizedOps, EmbeddingsAreNearTheFileOnEveryInstructionSet) {
   EXPECT_LT(std::sqrt(error / norm), 0.01);
 }
 
-INSTANTIATE_TEST_SUITE_P(Classes, QuantizedOps, ::testing::Values(ComputeClass::kInt8),
+TEST(ComputeClassChoice, IsOfIntegersForMatricesOfFiveBitsAndFewer) {
+  const std::byte none[1] = {};
+  const auto view = [&](DType dtype, std::vector<std::int64_t> shape) {
+    return TensorView{"test.weight", dtype, std::move(shape), none};
+  };
+  const TensorView norm = view(DType::kF32, {256}), wide = view(DType::kQ8_0, {4, 256});
+  const TensorView narrow = view(DType::kQ5_0, {4, 256}), vector = view(DType::kQ4_0, {256});
+  const TensorView super = view(DType::kQ5_K, {4, 256});
+  for (const Isa isa : available_isas()) {
+    EXPECT_EQ(choose_compute_class(std::vector{norm, wide}, isa), ComputeClass::kBf16);
+    EXPECT_EQ(choose_compute_class(std::vector{norm, wide, narrow}, isa), ComputeClass::kQ8);
+    EXPECT_EQ(choose_compute_class(std::vector{narrow, super}, isa), ComputeClass::kQ8);
+    EXPECT_EQ(choose_compute_class(std::vector{vector, wide}, isa), ComputeClass::kBf16);
+    EXPECT_EQ(choose_compute_class(std::vector{norm, super}, isa),
+              isa == Isa::kAmx ? ComputeClass::kInt8 : ComputeClass::kQ8);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Classes, QuantizedOps,
+                         ::testing::Values(ComputeClass::kInt8, ComputeClass::kQ8),
                          [](const auto& info) { return to_string(info.param); });
 
 }  // namespace

@@ -166,5 +166,9 @@ const QuantizedKernels& avx2_q8_kernels();
 const QuantizedKernels& avxvnni_q8_kernels();
 const QuantizedKernels& avx512_q8_kernels();
 const QuantizedKernels& avx512vnni_q8_kernels();
+const QuantizedKernels& amx_q8_kernels();  // VNNI and tiles of int8
+const QuantizedKernels& neon_q8_kernels();
+const QuantizedKernels& neon_dot_q8_kernels();   // dot products
+const QuantizedKernels& neon_i8mm_q8_kernels();  // dot products and i8mm
 
 }  // namespace tutti::kernels

@@ -104,7 +104,8 @@ TEST(BatchInvariance, Int8CacheGivesTheSameBitsInCompany) {
 
 // Quantised models, in the classes made for their weights.
 TEST(BatchInvariance, IntegerClassesGiveTheSameBitsInCompanyOnEveryIsa) {
-  for (const device::ComputeClass compute_class : {device::ComputeClass::kInt8}) {
+  for (const device::ComputeClass compute_class :
+       {device::ComputeClass::kInt8, device::ComputeClass::kQ8}) {
     for (const device::Isa isa : device::available_isas()) {
       for (const std::string name : {"llama-Q4_0.gguf", "llama-Q4_K.gguf", "llama-Q5_1.gguf"}) {
         expect_same_bits_in_company("gguf/" + name,

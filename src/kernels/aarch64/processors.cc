@@ -1,5 +1,5 @@
 // base/cpu_limits.h without hwloc, which is not there for the cross compiler: the emulated machine
-// has the processors of the affinity mask, and no topology.
+// has the processors of the affinity mask, no topology and no quota.
 #include <pthread.h>
 #include <sched.h>
 
@@ -14,6 +14,10 @@ ScopedBinding::ScopedBinding() : saved_(std::make_unique<Saved>()) {
   sched_getaffinity(0, sizeof(saved_->mask), &saved_->mask);
 }
 ScopedBinding::~ScopedBinding() { sched_setaffinity(0, sizeof(saved_->mask), &saved_->mask); }
+
+std::optional<double> cgroup_cpu_quota(std::string_view, const std::filesystem::path&) {
+  return std::nullopt;
+}
 
 const std::vector<Core>& usable_cores_in_order() {
   static const std::vector<Core> cores = [] {

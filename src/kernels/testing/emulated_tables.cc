@@ -11,7 +11,8 @@ std::vector<NamedTable> tables_under_test() {
 std::vector<NamedQuantizedTable> q8_tables_under_test() {
   return {{"avxvnni_emulated", &avxvnni_q8_kernels()},
           {"avx512_emulated", &avx512_q8_kernels()},
-          {"avx512vnni_emulated", &avx512vnni_q8_kernels()}};
+          {"avx512vnni_emulated", &avx512vnni_q8_kernels()},
+          {"amx_emulated", &amx_q8_kernels()}};
 }
 
 std::vector<NamedQuantizedTable> int8_tables_under_test() {

@@ -72,6 +72,14 @@ std::vector<NamedQuantizedTable> q8_tables_under_test() {
   if (__builtin_cpu_supports("avx512vnni")) {
     tables.push_back({"avx512vnni", &avx512vnni_q8_kernels()});
   }
+#elif defined(__aarch64__)
+  tables.push_back({"neon", &neon_q8_kernels()});
+  if ((getauxval(AT_HWCAP) & kDotProducts) != 0) {
+    tables.push_back({"neon_dot", &neon_dot_q8_kernels()});
+  }
+  if ((getauxval(AT_HWCAP2) & kMatrixProducts) != 0) {
+    tables.push_back({"neon_i8mm", &neon_i8mm_q8_kernels()});
+  }
 #endif
   return tables;
 }

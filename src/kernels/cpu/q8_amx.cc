@@ -1,0 +1,299 @@
+// The q8 class by AMX: one TDPBSSD multiplies a group of 32 inputs of 16 rows and 16 outputs.
+//
+// The law wants each group's sums apart, so a tile of sums lives for one multiplication: then its
+// 16 rows are converted, scaled and added to y, which stays in 16 registers for a chunk of groups.
+// Sums are read two groups after their tile was stored, and weights are unpacked a chunk ahead, so
+// that nothing waits for a store to reach the cache.
+//
+// Packed rows: for each 16 rows (the last filled up with zeros) and group, int8 q[16][32],
+// f32 scale[16], f32 scale * sum of q [16]. Up to kMostFewRows rows are those of AVX-512 VNNI.
+//
+// Bound: about 48 vector operations and 16 stores of a tile's rows, 25 cycles; for few rows the
+// read of the weights.
+//
+// Compiled with flags of its own: nothing here may have external linkage but the table.
+#include "kernels/cpu/amx_tile.h"
+#include "kernels/cpu/vector_avx512.h"
+// Quantising needs the vocabulary above.
+#include "kernels/cpu/q8_quantize.h"
+
+namespace tutti::kernels {
+namespace {
+
+constexpr int kRowBlock = 16;
+// So many rows are faster by dot products.
+constexpr int kMostFewRows = 4;
+constexpr int kChunkGroups = 16;
+constexpr int kRowTileBytes = kRowBlock * kQ8GroupInputs;
+constexpr int kRowGroupBytes = kRowTileBytes + 2 * kRowBlock * 4;
+constexpr int kWeightTileBytes = kQ8PanelOutputs * kQ8GroupInputs;
+// Activations that are multiplied with every panel of a job before the next.
+constexpr int kMostActivationBytes = 1 << 20;
+constexpr int kNearBytes = 1536;
+constexpr int kFarBytes = 8192;
+
+constexpr int row_blocks(int num_rows) { return (num_rows + kRowBlock - 1) / kRowBlock; }
+
+std::size_t packed_bytes(int num_rows, int num_inputs) {
+  const std::size_t few = avx512vnni_q8_kernels().packed_bytes(num_rows, num_inputs);
+  const std::size_t tiles = static_cast<std::size_t>(row_blocks(num_rows)) *
+                            (num_inputs / kQ8GroupInputs) * kRowGroupBytes;
+  return num_rows <= kMostFewRows ? few : tiles;
+}
+
+// Row `r` of a block, one group.
+TUTTI_INLINE void pack_group(const float* x, int r, std::byte* block) {
+  const QuantizedGroup group = quantized_group(x);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(block + r * kQ8GroupInputs), group.q);
+  const PairSums sums = pair_sums(group.q);
+  auto* numbers = reinterpret_cast<float*>(block + kRowTileBytes);
+  numbers[r] = group.scale;
+  numbers[kRowBlock + r] = group.scale * static_cast<float>(sums.low + sums.high);
+}
+
+void pack_rows(const PackRows& job) {
+  if (job.num_rows <= kMostFewRows) return avx512vnni_q8_kernels().pack_rows(job);
+  const int groups = job.num_inputs / kQ8GroupInputs;
+  const std::size_t block_bytes = static_cast<std::size_t>(groups) * kRowGroupBytes;
+  for (int b = job.first_row_block; b < job.last_row_block; ++b) {
+    auto* block = static_cast<std::byte*>(job.packed) + block_bytes * b;
+    __builtin_memset(block, 0, block_bytes);
+    const int left = job.num_rows - b * kRowBlock;
+    for (int r = 0; r < (left < kRowBlock ? left : kRowBlock); ++r) {
+      const float* x = job.x + (b * kRowBlock + r) * job.row_stride;
+      for (int group = 0; group < groups; ++group) {
+        pack_group(x + group * kQ8GroupInputs, r, block + group * kRowGroupBytes);
+      }
+    }
+  }
+}
+
+// A chunk of groups of one panel, unpacked.
+struct Chunk {
+  std::int8_t weights[kChunkGroups][kWeightTileBytes];  // w - o, [8 fours of inputs][16][4]
+  float scale[kChunkGroups][kQ8PanelOutputs];
+  float minimum[kChunkGroups][kQ8PanelOutputs];
+  std::int32_t sums[4][kRowBlock * kQ8PanelOutputs];  // of the last groups' tiles
+};
+
+std::size_t scratch_bytes(int num_rows, int) {
+  return sizeof(Chunk) + sizeof(float) * kRowBlock * kQ8PanelOutputs *
+                             static_cast<std::size_t>(row_blocks(num_rows));
+}
+
+TUTTI_INLINE void prefetch_tile(const std::byte* tile, int bytes) {
+  for (int i = 0; i < bytes; i += 64) {
+    asm volatile("prefetcht1 %0" : : "m"(reinterpret_cast<const char*>(tile)[kFarBytes + i]));
+    asm volatile("prefetcht0 %0" : : "m"(reinterpret_cast<const char*>(tile)[kNearBytes + i]));
+  }
+}
+
+TUTTI_INLINE Vector widen_unsigned(const std::byte* p) {
+  alignas(64) std::int32_t words[16];
+  for (int i = 0; i < 16; ++i) words[i] = std::to_integer<int>(p[i]);
+  return to_float(load_integers(words));
+}
+
+template <DType kType>
+TUTTI_INLINE void unpack_group(const std::byte* tile, const std::byte* header, int slot,
+                               Chunk& chunk) {
+  constexpr Q8Format kFormat = q8_format(kType);
+  prefetch_tile(tile, kFormat.tile_bytes());
+  const __m512i nibble = _mm512_set1_epi8(15);
+  const __m512i offset = _mm512_set1_epi8(kFormat.offset);
+  __m512i bits = _mm512_setzero_si512();
+  if constexpr (kFormat.five_bits) bits = _mm512_loadu_si512(tile + kQ8NibbleBytes);
+  const __m512i fifth = _mm512_set1_epi8(16);
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m512i packed = _mm512_loadu_si512(tile + 64 * j);
+    __m512i low = _mm512_and_si512(packed, nibble);
+    __m512i high = _mm512_and_si512(_mm512_srli_epi16(packed, 4), nibble);
+    if constexpr (kFormat.five_bits) {
+      low = _mm512_or_si512(low, _mm512_and_si512(_mm512_slli_epi16(bits, 4 - j), fifth));
+      high = _mm512_or_si512(high, _mm512_and_si512(_mm512_srli_epi16(bits, j), fifth));
+    }
+    _mm512_store_si512(chunk.weights[slot] + 64 * j, _mm512_sub_epi8(low, offset));
+    _mm512_store_si512(chunk.weights[slot] + 64 * (4 + j), _mm512_sub_epi8(high, offset));
+  }
+  const std::byte* scales = tile + kFormat.tile_bytes() - kFormat.scale_bytes();
+  Vector scale = zero(), minimum = zero();
+  if constexpr (kFormat.has_superblocks) {
+    scale = mul(widen_f16(header), widen_unsigned(scales));
+    minimum = sub(broadcast(-0.0f), mul(widen_f16(header + 32), widen_unsigned(scales + 16)));
+  } else {
+    scale = widen_f16(scales);
+    if constexpr (kFormat.has_minimum) minimum = widen_f16(scales + 32);
+  }
+  store(chunk.scale[slot], scale);
+  store(chunk.minimum[slot], minimum);
+}
+
+// Tiles 0, 1: sums of groups of even and odd slots; 2, 3: rows; 4, 5: weights.
+void configure_tiles() {
+  TileConfig config;
+  for (const int sums : {0, 1}) {
+    config.rows[sums] = kRowBlock;
+    config.row_bytes[sums] = 64;
+    config.rows[2 + sums] = kRowBlock;
+    config.row_bytes[2 + sums] = kQ8GroupInputs;
+    config.rows[4 + sums] = kQ8GroupInputs / 4;
+    config.row_bytes[4 + sums] = 64;
+  }
+  _tile_loadconfig(&config);
+}
+
+TUTTI_INLINE void multiply_group(const std::byte* x, int slot, Chunk& chunk) {
+  std::int32_t* sums = chunk.sums[slot % 4];
+  if (slot % 2 == 0) {
+    _tile_zero(0);
+    _tile_loadd(2, x, kQ8GroupInputs);
+    _tile_loadd(4, chunk.weights[slot], 64);
+    _tile_dpbssd(0, 2, 4);
+    _tile_stored(0, sums, 64);
+  } else {
+    _tile_zero(1);
+    _tile_loadd(3, x, kQ8GroupInputs);
+    _tile_loadd(5, chunk.weights[slot], 64);
+    _tile_dpbssd(1, 3, 5);
+    _tile_stored(1, sums, 64);
+  }
+}
+
+template <bool kHasMinimum>
+TUTTI_INLINE void add_group(const std::byte* x, int slot, const Chunk& chunk, __m512 (&y)[16]) {
+  const auto* numbers = reinterpret_cast<const float*>(x + kRowTileBytes);
+  const std::int32_t* sums = chunk.sums[slot % 4];
+  const __m512 scale = _mm512_load_ps(chunk.scale[slot]);
+  const __m512 minimum = _mm512_load_ps(chunk.minimum[slot]);
+#pragma GCC unroll 16
+  for (int r = 0; r < kRowBlock; ++r) {
+    const __m512 dots = _mm512_cvtepi32_ps(_mm512_load_si512(sums + 16 * r));
+    const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(numbers[r]));
+    y[r] = _mm512_fmadd_ps(dots, factor, y[r]);
+    if constexpr (kHasMinimum) {
+      y[r] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(numbers[kRowBlock + r]), y[r]);
+    }
+  }
+}
+
+// `groups` groups of one block of rows, added to y [16][16].
+template <bool kHasMinimum>
+void multiply_chunk(const std::byte* x, int groups, Chunk& chunk, float* y) {
+  constexpr int kBehind = 2;
+  __m512 sums[kRowBlock];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRowBlock; ++r) sums[r] = _mm512_load_ps(y + 16 * r);
+  for (int slot = 0; slot < groups + kBehind; ++slot) {
+    if (slot < groups) multiply_group(x + slot * kRowGroupBytes, slot, chunk);
+    if (slot < kBehind) continue;
+    const int before = slot - kBehind;
+    add_group<kHasMinimum>(x + before * kRowGroupBytes, before, chunk, sums);
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRowBlock; ++r) _mm512_store_ps(y + 16 * r, sums[r]);
+}
+
+struct RowBlocks {
+  const std::byte* x;  // of the first block
+  int count;
+  int groups;
+};
+
+// y [blocks][16][16] of one panel.
+template <DType kType>
+void multiply_panel(const std::byte* panel, const RowBlocks& rows, Chunk& chunk, float* y) {
+  constexpr Q8Format kFormat = q8_format(kType);
+  const std::ptrdiff_t block_bytes = static_cast<std::ptrdiff_t>(rows.groups) * kRowGroupBytes;
+  const std::byte* tile = panel;
+  const std::byte* header = nullptr;
+  for (int first = 0; first < rows.groups; first += kChunkGroups) {
+    const int left = rows.groups - first;
+    const int count = left < kChunkGroups ? left : kChunkGroups;
+    for (int slot = 0; slot < count; ++slot, tile += kFormat.tile_bytes()) {
+      if (kFormat.has_superblocks && (first + slot) % kQ8SuperblockGroups == 0) {
+        header = tile;
+        tile += kQ8SuperblockBytes;
+      }
+      unpack_group<kType>(tile, header, slot, chunk);
+    }
+    for (int block = 0; block < rows.count; ++block) {
+      multiply_chunk<kFormat.has_minimum>(rows.x + block * block_bytes + first * kRowGroupBytes,
+                                          count, chunk, y + block * kRowBlock * kQ8PanelOutputs);
+    }
+  }
+}
+
+using MultiplyPanel = void (*)(const std::byte*, const RowBlocks&, Chunk&, float*);
+MultiplyPanel panel_of(DType dtype) {
+  switch (dtype) {
+    case DType::kQ4_0:
+      return multiply_panel<DType::kQ4_0>;
+    case DType::kQ4_1:
+      return multiply_panel<DType::kQ4_1>;
+    case DType::kQ5_0:
+      return multiply_panel<DType::kQ5_0>;
+    case DType::kQ5_1:
+      return multiply_panel<DType::kQ5_1>;
+    case DType::kQ4_K:
+      return multiply_panel<DType::kQ4_K>;
+    default:
+      return multiply_panel<DType::kQ5_K>;
+  }
+}
+
+// Blocks [first, first + count) of rows times all panels.
+void multiply_blocks(const QuantizedProduct& job, int first, int count) {
+  const int groups = job.num_inputs / kQ8GroupInputs;
+  const std::size_t panel_bytes = q8_panel_bytes(job.dtype, job.num_inputs);
+  const std::size_t block_bytes = static_cast<std::size_t>(groups) * kRowGroupBytes;
+  const RowBlocks rows{static_cast<const std::byte*>(job.packed) + block_bytes * first, count,
+                       groups};
+  auto& chunk = *static_cast<Chunk*>(job.scratch);
+  auto* y = reinterpret_cast<float*>(static_cast<std::byte*>(job.scratch) + sizeof(Chunk));
+  const MultiplyPanel multiply_panel = panel_of(job.dtype);
+  for (int panel = 0; panel < job.num_panels; ++panel) {
+    const int output = panel * kQ8PanelOutputs;
+    __builtin_memset(y, 0, sizeof(float) * kRowBlock * kQ8PanelOutputs * count);
+    multiply_panel(job.panels + panel_bytes * panel, rows, chunk, y);
+    const int first_row = first * kRowBlock;
+    const int last_row = first_row + count * kRowBlock;
+    for (int m = first_row; m < (last_row < job.num_rows ? last_row : job.num_rows); ++m) {
+      const int outputs = job.num_outputs - output;
+      store_first(job.y + m * job.row_stride + output, load(y + (m - first_row) * kQ8PanelOutputs),
+                  outputs < kQ8PanelOutputs ? outputs : kQ8PanelOutputs);
+    }
+  }
+}
+
+void multiply(const QuantizedProduct& job) {
+  if (job.num_rows <= kMostFewRows) return avx512vnni_q8_kernels().multiply(job);
+  const int blocks = row_blocks(job.num_rows);
+  const int fitting = kMostActivationBytes / (job.num_inputs / kQ8GroupInputs * kRowGroupBytes);
+  const int at_once = fitting < 4 ? 4 : fitting;
+  configure_tiles();
+  for (int first = 0; first < blocks; first += at_once) {
+    multiply_blocks(job, first, blocks - first < at_once ? blocks - first : at_once);
+  }
+  _tile_release();
+}
+
+}  // namespace
+
+const QuantizedKernels& amx_q8_kernels() {
+  static constexpr QuantizedKernels kTable{
+      .panel_outputs = kQ8PanelOutputs,
+      .row_block = kRowBlock,
+      .takes = q8_takes,
+      .panel_bytes = q8_panel_bytes,
+      .pack_weights = q8_pack_weights,
+      .unpack_row = q8_unpack_row,
+      .packed_bytes = packed_bytes,
+      .pack_rows = pack_rows,
+      .scratch_bytes = scratch_bytes,
+      .multiply = multiply,
+  };
+  return kTable;
+}
+
+}  // namespace tutti::kernels

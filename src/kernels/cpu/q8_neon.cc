@@ -1,0 +1,12 @@
+// The q8 class by NEON without dot products.
+//
+// Compiled with flags of its own: nothing here may have external linkage but the table.
+#include "kernels/cpu/vector_neon.h"
+// The products need the vocabulary above.
+#include "kernels/cpu/q8_neon.h"
+
+namespace tutti::kernels {
+
+const QuantizedKernels& neon_q8_kernels() { return kTable; }
+
+}  // namespace tutti::kernels

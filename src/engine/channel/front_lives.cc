@@ -24,6 +24,7 @@ constexpr auto kInterruptGrace = milliseconds(500);
 constexpr int kStepSlack = 4;
 // Deaths from outside in which a sequence made no token, from when on it is a suspect.
 constexpr int kStallsOfSuspect = 3;
+constexpr int kStallsOfCulprit = 6;  // running, the last ones alone
 constexpr int kFaultsOfCulprit = 2;
 // Running lives without any achievement, from when on nobody may begin to wait for the next one,
 // and after which those who wait are told.
@@ -118,7 +119,7 @@ void EngineFront::accuse(const std::vector<SequenceId>& suspects, bool is_fault)
       ++open->num_stalls;
     }
     const bool is_culprit =
-        open->num_faults >= kFaultsOfCulprit || open->num_stalls > kStallsOfSuspect;
+        open->num_faults >= kFaultsOfCulprit || open->num_stalls >= kStallsOfCulprit;
     if (is_alone && is_culprit) {
       fail(orders_.at(id),
            Status(ErrorKind::kInternal,
@@ -205,8 +206,9 @@ void EngineFront::watch(const StepSnapshot& snapshot) {
 
 Duration EngineFront::step_limit(const StepSnapshot& snapshot) const {
   if (longest_step_ == Duration{}) return std::max(options_.stuck_after, options_.first_step_limit);
-  const std::int64_t rows_ratio = 1 + std::max<std::int64_t>(snapshot.num_rows, 0) /
-                                          std::max<std::int64_t>(longest_step_rows_, 1);
+  const std::int64_t longest_rows = std::max<std::int64_t>(longest_step_rows_, 1);
+  const std::int64_t rows_ratio =
+      (std::max(snapshot.num_rows, longest_rows) - 1) / longest_rows + 1;
   // The page is not trusted: what it says may not lift the limit without bound.
   const Duration longest = std::min<Duration>(longest_step_, std::chrono::hours(1));
   return std::max(options_.stuck_after,

@@ -286,9 +286,15 @@ TEST_F(FrontTest, OneThatNeverGetsAnywhereIsSuspectedInTheEnd) {
     in_step({1, 2});
     die_and_restart(SIGKILL);
   }
-  EXPECT_THAT(submitted(), ElementsAre(std::pair(2, 0)));
-  in_step({2});
-  die_and_restart(SIGKILL);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(b->num_ends(), 0);
+    EXPECT_THAT(submitted(), ElementsAre(std::pair(2, 0)));
+    in_step({2});
+    die(SIGKILL);
+    now_ += seconds(1);  // the back-off
+    start();
+  }
+  ASSERT_EQ(b->num_ends(), 1);
   EXPECT_EQ(b->failed()->status.kind(), ErrorKind::kInternal);
   EXPECT_EQ(a->num_ends(), 0);
 }

@@ -83,6 +83,9 @@ void add_model_flags(CommandBuilder& builder, ModelOptions& model) {
       .add("isa", model.isa,
            "instruction set: auto (the best this machine has), ref, avx2, avx512, amx, neon")
       ->check(CLI::IsMember({"auto", "ref", "avx2", "avx512", "amx", "neon"}));
+  builder.add("repack-cache", model.repack_cache,
+              "keep the weights that the classes int8 and q8 repack in a file beside the model "
+              "(MODEL.q8-cache), and read them from it");
   builder.add("threads", model.threads, "compute threads; 0: one for each physical core given")
       ->check(CLI::Range(0, 1024));
   builder

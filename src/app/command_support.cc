@@ -63,6 +63,7 @@ Result<store::LoadOptions> make_load_options(const std::string& name, const Mode
   }
   TUTTI_ASSIGN_OR_RETURN(load.ops.isa, choose_isa(options.isa));
   load.ops.num_threads = options.threads;
+  load.repack_cache = options.repack_cache;
   TUTTI_ASSIGN_OR_RETURN(load.ops.kv_dtype, device::parse_kv_dtype(options.kv_cache_dtype));
   load.max_model_len = options.max_model_len;
   if (options.kv_cache_size != "auto") {

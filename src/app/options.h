@@ -18,6 +18,7 @@ struct ModelOptions {
   std::string models_dir;  // Ollama's store; empty: ~/.ollama/models
   std::string compute = "auto";
   std::string isa = "auto";
+  bool repack_cache = false;
   int threads = 0;                     // 0: one for each physical core given
   int max_model_len = 0;               // 0: the model's own, or less where memory is short
   std::string kv_cache_size = "auto";  // "auto" or bytes with a unit: "4GiB"

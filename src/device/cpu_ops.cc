@@ -14,6 +14,7 @@
 #include "device/paged_attention.h"
 #include "device/panel_linear.h"
 #include "device/quantized_linear.h"
+#include "device/repack_cache.h"
 #include "kernels/bf16_law.h"
 #include "kernels/float_mode.h"
 #include "kernels/kernel_table.h"
@@ -37,6 +38,7 @@ class CpuOps final : public Ops {
  public:
   explicit CpuOps(const Options& options)
       : compute_class_(options.compute_class),
+        repack_cache_(options.repack_cache),
         isa_(options.isa),
         kernels_(kernels_of(options.isa)),
         pool_(options.num_threads),
@@ -57,7 +59,7 @@ class CpuOps final : public Ops {
                                 std::span<const std::int32_t> row_order) override {
     TUTTI_ASSIGN_OR_RETURN(Matrix matrix, Matrix::of(weight, row_order));
     if (quantized_linear_ && quantized_linear_->kernels().takes(weight.dtype)) {
-      quantize_matrix(matrix, weight, quantized_linear_->kernels(), pool_);
+      load_quantized(weight, row_order, matrix);
     } else if (!is_quantized(weight.dtype)) {
       matrix.set_panels(pack_weights(matrix, kernels_, pool_));
       release_file_pages(weight.bytes);
@@ -169,6 +171,22 @@ class CpuOps final : public Ops {
   }
 
  private:
+  // Panels from the cache, or made from the file and put there.
+  void load_quantized(const TensorView& weight, std::span<const std::int32_t> row_order,
+                      Matrix& matrix) {
+    const kernels::QuantizedKernels& kernels = quantized_linear_->kernels();
+    if (repack_cache_ == nullptr) return quantize_matrix(matrix, weight, kernels, pool_);
+    const std::string name =
+        fmt::format("{} {} {} {:x}", weight.name, to_string(weight.dtype),
+                    shape_to_string(weight.shape), checksum_of(std::as_bytes(row_order)));
+    const std::size_t num_bytes = quantized_bytes(matrix, kernels);
+    if (CachedPanels cached = repack_cache_->find(name, num_bytes); cached.file != nullptr) {
+      return matrix.set_quantized(kernels, std::move(cached));
+    }
+    quantize_matrix(matrix, weight, kernels, pool_);
+    repack_cache_->put(name, {matrix.quantized_panel(0), num_bytes});
+  }
+
   // job(row) for every row.
   template <typename Job>
   void for_rows(std::size_t num_rows, std::size_t width, const Job& job) {
@@ -188,6 +206,7 @@ class CpuOps final : public Ops {
   }
 
   ComputeClass compute_class_;
+  std::shared_ptr<RepackCache> repack_cache_;  // null: none
   Isa isa_;
   const kernels::KernelTable& kernels_;
   ThreadPool pool_;

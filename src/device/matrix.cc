@@ -69,6 +69,11 @@ void Matrix::set_quantized(const kernels::QuantizedKernels& kernels, LargeBuffer
   row_order_ = {};
 }
 
+void Matrix::set_quantized(const kernels::QuantizedKernels& kernels, CachedPanels panels) {
+  set_quantized(kernels, LargeBuffer());
+  cached_ = std::move(panels);
+}
+
 void Matrix::unpack_quantized_row(int n, float* row) const {
   const int panel = n / quantized_->panel_outputs;
   quantized_->unpack_row(dtype_, quantized_panel(panel), n % quantized_->panel_outputs, num_inputs_,

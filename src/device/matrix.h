@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "device/large_buffer.h"
+#include "device/repack_cache.h"
 #include "tensor/dtype.h"
 #include "tensor/tensor_view.h"
 
@@ -36,8 +37,8 @@ class Matrix {
     return rows_ + static_cast<std::size_t>(stored) * row_bytes_;
   }
 
-  // Whether row() may be called: the matrix is read where it is mapped.
-  bool reads_file() const { return rows_ != nullptr; }
+  // Whether the matrix is read where it is mapped: its rows, or panels out of a cache file.
+  bool reads_file() const { return rows_ != nullptr || cached_.file != nullptr; }
 
   // Panels in place of rows (kernels/panel.h); row() must not be called any more.
   void set_panels(LargeBuffer panels);
@@ -48,9 +49,11 @@ class Matrix {
 
   // As set_panels, in the layout of a class with small integers (kernels/quantized_kernels.h).
   void set_quantized(const kernels::QuantizedKernels& kernels, LargeBuffer panels);
+  void set_quantized(const kernels::QuantizedKernels& kernels, CachedPanels panels);
   bool is_quantized() const { return quantized_ != nullptr; }
   const std::byte* quantized_panel(int index) const {
-    return panels_.data() + panel_stride_ * static_cast<std::size_t>(index);
+    const std::byte* panels = cached_.file != nullptr ? cached_.bytes.data() : panels_.data();
+    return panels + panel_stride_ * static_cast<std::size_t>(index);
   }
   // Output `n` of a quantised matrix as float32.
   void unpack_quantized_row(int n, float* row) const;
@@ -69,6 +72,7 @@ class Matrix {
   LargeBuffer panels_;
   std::size_t panel_stride_ = 0;  // bf16 values, or bytes of a quantised matrix
   const kernels::QuantizedKernels* quantized_ = nullptr;
+  CachedPanels cached_;  // in place of panels_
 };
 
 }  // namespace tutti::device

@@ -25,6 +25,8 @@ class ThreadPool;
 
 namespace tutti::device {
 
+class RepackCache;
+
 // How linear layers are computed; all else is the same for every class but f32.
 enum class ComputeClass {
   kF32,   // the scalar reference, for checking
@@ -114,6 +116,8 @@ class Ops {
     Isa isa = Isa::kRef;  // one of available_isas()
     int num_threads = 0;  // 0: one for each physical core given
     KvDtype kv_dtype = KvDtype::kAuto;
+    // Where panels of small integers are kept and looked for; null: they are made at each load.
+    std::shared_ptr<RepackCache> repack_cache = nullptr;
   };
   // Errors: kInvalidArgument when the machine lacks `isa`, or `isa` has no kernels of the class, or
   // the class has no cache of `kv_dtype`.

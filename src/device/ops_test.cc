@@ -37,7 +37,11 @@ struct Variant {
   int num_threads;
 
   std::unique_ptr<Ops> make(KvDtype kv_dtype = KvDtype::kAuto) const {
-    return std::move(Ops::create({compute_class, isa, num_threads, kv_dtype}).value());
+    return std::move(Ops::create({.compute_class = compute_class,
+                                  .isa = isa,
+                                  .num_threads = num_threads,
+                                  .kv_dtype = kv_dtype})
+                         .value());
   }
   std::string name() const {
     return std::string(to_string(compute_class)) + "_" + to_string(isa) + "_" +
@@ -606,7 +610,8 @@ TEST(Ops, CacheDtypesByName) {
   const Status refused = parse_kv_dtype("fp8").status();
   EXPECT_EQ(refused.field(), "kv_cache_dtype");
   EXPECT_THAT(refused.message(), ::testing::HasSubstr("\"fp8\""));
-  const Status no_f32 = Ops::create({ComputeClass::kF32, Isa::kRef, 1, KvDtype::kInt8}).status();
+  const Status no_f32 =
+      Ops::create({.compute_class = ComputeClass::kF32, .kv_dtype = KvDtype::kInt8}).status();
   EXPECT_EQ(no_f32.field(), "kv_cache_dtype");
   EXPECT_THAT(no_f32.message(), ::testing::HasSubstr("int8"));
 }

@@ -115,6 +115,11 @@ void QuantizedLinear::multiply_panels(const Ops::LinearOutput& output, int begin
   }
 }
 
+std::size_t quantized_bytes(const Matrix& matrix, const kernels::QuantizedKernels& kernels) {
+  return kernels.panel_bytes(matrix.dtype(), matrix.num_inputs()) *
+         static_cast<std::size_t>(panels_of(matrix, kernels));
+}
+
 void quantize_matrix(Matrix& matrix, const TensorView& weight,
                      const kernels::QuantizedKernels& kernels, ThreadPool& pool) {
   const std::size_t stride = kernels.panel_bytes(matrix.dtype(), matrix.num_inputs());

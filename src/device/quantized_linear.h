@@ -37,6 +37,9 @@ class QuantizedLinear {
   std::vector<LargeBuffer> scratch_;  // one for each worker
 };
 
+// Bytes of a matrix's panels.
+std::size_t quantized_bytes(const Matrix& matrix, const kernels::QuantizedKernels& kernels);
+
 // Turns a matrix that is mapped into panels, with all threads, and gives the pages of the file back
 // as it goes: of the file, no more than a slab of some MiB is resident beside the panels.
 void quantize_matrix(Matrix& matrix, const TensorView& weight,

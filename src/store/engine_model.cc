@@ -7,6 +7,7 @@
 #include "base/cpu_limits.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
+#include "device/repack_cache.h"
 #include "formats/model_source.h"
 #include "model/description.h"
 #include "model/model.h"
@@ -85,6 +86,17 @@ Status load_weights(const LoadOptions& options, const EngineSource& files,
   return {};
 }
 
+// Counts the changes of the layouts of repacked weights.
+constexpr int kRepackLayout = 1;
+
+// What a model's weights were read from: another size or time of change is another model.
+std::string file_identity(const std::filesystem::path& path, const formats::ModelSource& source) {
+  std::error_code error;
+  const auto changed = std::filesystem::last_write_time(path, error).time_since_epoch();
+  return fmt::format("{} bytes in {} tensors, changed at {}", total_tensor_bytes(source),
+                     source.tensors().size(), changed.count());
+}
+
 Status start(const LoadOptions& options, engine::StepObserver* observer, EngineModel& model) {
   engine::EngineOptions engine_options;
   engine_options.max_model_len = model.facts.plan.max_model_len;
@@ -109,6 +121,16 @@ device::Ops::Options ops_options(const LoadOptions& options, const formats::Mode
   device::Ops::Options chosen = options.ops;
   if (options.choose_compute_class) {
     chosen.compute_class = device::choose_compute_class(source.tensors(), chosen.isa);
+  }
+  const bool repacks = chosen.compute_class == device::ComputeClass::kInt8 ||
+                       chosen.compute_class == device::ComputeClass::kQ8;
+  if (options.repack_cache && repacks) {
+    const char* compute = device::to_string(chosen.compute_class);
+    std::filesystem::path path = source.path();
+    path += fmt::format(".{}-cache", compute);
+    chosen.repack_cache = std::make_shared<device::RepackCache>(
+        path, fmt::format("{} layout {}: {}", compute, kRepackLayout,
+                          file_identity(source.path(), source)));
   }
   return chosen;
 }

@@ -31,6 +31,8 @@ struct LoadOptions {
   device::Ops::Options ops;
   // The compute class is device::choose_compute_class's in place of ops.compute_class.
   bool choose_compute_class = false;
+  // Repacked weights are kept in a file beside the model, and read from there.
+  bool repack_cache = false;
   // 0: the model's own, or what fits. More than the model's own is lowered to it. Both with a
   // warning.
   int max_model_len = 0;

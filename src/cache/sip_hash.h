@@ -3,7 +3,6 @@
 // 128-bit variant.
 #pragma once
 
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -13,7 +12,7 @@ namespace tutti::cache {
 
 struct Hash128 {
   std::uint64_t low = 0, high = 0;
-  friend auto operator<=>(const Hash128&, const Hash128&) = default;
+  friend bool operator==(const Hash128&, const Hash128&) = default;
 };
 
 struct HashKey {

@@ -240,7 +240,7 @@ class History {
       const Sequence& sequence = state_.sequence(each.id);
       if (each.id == state_.oldest()) continue;
       for (const WaitingPlace& place : sequence.tenant->waiting) {
-        if (place >= WaitingPlace{sequence.priority, sequence.order, sequence.id}) break;
+        if (!(place < WaitingPlace{sequence.priority, sequence.order, sequence.id})) break;
         const bool is_admitted =
             std::any_of(planned.admitted.begin(), planned.admitted.end(),
                         [&](const Admission& other) { return other.id == place.id; });

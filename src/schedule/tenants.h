@@ -18,12 +18,14 @@ namespace tutti::schedule {
 inline constexpr double kPromptTokenCost = 1;
 inline constexpr double kGeneratedTokenCost = 2;
 
-// Its place among the waiting of a tenant: smaller first.
+// Its place among the waiting of a tenant: smaller first. No two have one order.
 struct WaitingPlace {
   int priority = 0;
   std::uint64_t order = 0;
   SequenceId id;
-  friend auto operator<=>(const WaitingPlace&, const WaitingPlace&) = default;
+  friend bool operator<(const WaitingPlace& a, const WaitingPlace& b) {
+    return a.priority != b.priority ? a.priority < b.priority : a.order < b.order;
+  }
 };
 
 struct Tenant {

@@ -32,6 +32,13 @@ class CommandBuilder {
     return remember(flag, help, option, foreign, is_list<T>());
   }
 
+  // A flag that may stand alone, and then means `value`.
+  CLI::Option* add_with_default(const std::string& flag, std::string& target,
+                                const std::string& value, const std::string& help) {
+    CLI::Option* option = command_->add_flag(fmt::format("--{}{{{}}}", flag, value), target, help);
+    return remember(flag, help, option, {}, false);
+  }
+
   template <typename T>
   CLI::Option* add_positional(const std::string& name, T& target, const std::string& help) {
     std::string key = name;
@@ -104,6 +111,14 @@ void add_cache_flags(CommandBuilder& builder, ModelOptions& model) {
       ->check(kAnyCount);
   builder.add("kv-cache-size", model.kv_cache_size,
               "memory for keys and values, e.g. 4GiB; auto: from the memory that is free");
+  builder
+      .add("memory-fraction", model.memory_fraction,
+           "share of the free memory that weights, cache and all may take, 0.9 say, and the cache "
+           "then does; 0: all, and a modest cache")
+      ->check(CLI::Range(0.0, 1.0));
+  builder.add("memory-limit", model.memory_limit,
+              "plan for at most so much memory, e.g. 8GiB; auto: what the machine and the cgroup "
+              "leave");
   builder
       .add("token-budget", model.token_budget,
            "most rows of a step: decodes first, the rest goes to prompts")
@@ -189,6 +204,10 @@ void add_serve(CLI::App& app, FlagTable& table, ServeOptions& options) {
       ->check(CLI::Range(1, 3600));
   builder.add("reuse-port", options.reuse_port,
               "listen beside another server on the same port, from when the models are loaded");
+  builder
+      .add_with_default("plan", options.plan, "table",
+                        "print the memory plan and exit; --plan=json for a program to read")
+      ->check(CLI::IsMember({"table", "json"}));
   builder.add("vllm-metric-names", options.vllm_metric_names,
               "also list metrics under vLLM's names, for its dashboards");
   builder.add("crash-dir", options.crash_dir,

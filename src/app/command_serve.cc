@@ -10,12 +10,15 @@
 #include <thread>
 
 #include "app/commands.h"
+#include "app/memory_ledger.h"
 #include "app/serve_settings.h"
 #include "app/settings.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "dialects/ollama.h"
 #include "server/server.h"
 #include "store/loaded_model.h"
+#include "store/plan_model.h"
 
 namespace tutti::app {
 namespace {
@@ -68,6 +71,43 @@ Result<std::vector<std::string>> served_names(const ServeOptions& options) {
   return names;
 }
 
+Result<MemoryLedger> new_ledger(const ServeOptions& options) {
+  TUTTI_ASSIGN_OR_RETURN(const std::uint64_t bodies, parse_byte_size(options.max_body_memory));
+  return MemoryLedger(bodies);
+}
+
+// At the start: a table for people, a line of the log for programs.
+void show_plan(const ServeOptions& options, const std::string& model,
+               const store::MemoryPlan& plan) {
+  if (options.log_format == "json") {
+    log::event("memory plan", store::plan_json(model, plan));
+  } else {
+    fmt::print(stderr, "{}", store::plan_table(model, plan));
+  }
+}
+
+// Prints the plan of every model, none of which is loaded. Errors: kInvalidArgument with the
+// numbers for the first that does not fit.
+Status print_plans(const ServeOptions& options) {
+  const std::vector<std::string> models = models_of(options);
+  TUTTI_ASSIGN_OR_RETURN(const std::vector<std::string> names, served_names(options));
+  TUTTI_ASSIGN_OR_RETURN(MemoryLedger ledger, new_ledger(options));
+  boost::json::array plans;
+  for (std::size_t i = 0; i < models.size(); ++i) {
+    TUTTI_ASSIGN_OR_RETURN(auto load, make_load_options(models[i], options.model));
+    ledger.apply(load);
+    auto plan = store::plan_model(load);
+    if (!plan.ok()) return plan.status().with_context(names[i]);
+    ledger.count(*plan, plan->weights + plan->scratch + plan->kv_cache());
+    plans.push_back(store::plan_json(names[i], *plan));
+    if (options.plan == "table") fmt::print("{}", store::plan_table(names[i], *plan));
+  }
+  if (options.plan == "json") {
+    fmt::print("{}\n", write_json(boost::json::object{{"models", std::move(plans)}}));
+  }
+  return {};
+}
+
 // $STATE_DIRECTORY is systemd's, the others the XDG Base Directory Specification's.
 fs::path crash_dir(const ServeOptions& options) {
   if (!options.crash_dir.empty()) return options.crash_dir;
@@ -86,6 +126,7 @@ store::RemoteEngine remote_engine(const ServeOptions& options) {
   const auto arguments = [flags = options.engine_flags](const store::LoadOptions& load) mutable {
     flags["max-model-len"] = std::to_string(load.max_model_len);
     if (load.kv_cache_bytes > 0) flags["kv-cache-size"] = std::to_string(load.kv_cache_bytes);
+    if (load.memory_limit > 0) flags["memory-limit"] = std::to_string(load.memory_limit);
     flags["promised-bytes"] = std::to_string(load.promised_bytes);
     flags["front-pid"] = std::to_string(::getpid());
     std::vector<std::string> line = {"tutti", "engine", load.model.empty() ? "demo" : load.model};
@@ -100,15 +141,16 @@ Status load_models(const ServeOptions& options, server::Server& server) {
   const std::vector<std::string> models = models_of(options);
   TUTTI_ASSIGN_OR_RETURN(const std::vector<std::string> names, served_names(options));
   const store::RemoteEngine remote = remote_engine(options);
-  std::size_t promised_bytes = 0;
+  TUTTI_ASSIGN_OR_RETURN(MemoryLedger ledger, new_ledger(options));
   for (std::size_t i = 0; i < models.size(); ++i) {
     TUTTI_ASSIGN_OR_RETURN(auto load, make_load_options(models[i], options.model));
     load.max_waiting = options.max_waiting;
-    load.promised_bytes = promised_bytes;
+    ledger.apply(load);
     TUTTI_ASSIGN_OR_RETURN(auto model, load_with_progress(load, &remote));
-    promised_bytes += model->facts.promised_bytes;
+    ledger.count(model->facts.plan, model->facts.promised_bytes);
     model->info.name = names[i];
     const store::MemoryPlan& plan = model->facts.plan;
+    show_plan(options, model->info.name, plan);
     log::info(
         "{}: {} {} {}, context {}, {} blocks of {} positions ({:.1f} MiB), loaded in {:.2f} s",
         model->info.name, model->info.family, model->info.parameter_size,
@@ -139,6 +181,10 @@ int serve(const ServeOptions& options) {
   if (!server_settings.ok()) return report(server_settings.status());
   server_settings->service_manager = server::ServiceManager::from_environment();
   server_settings->inherited_sockets = server::inherited_sockets();
+  if (!options.plan.empty()) {
+    const Status status = print_plans(options);
+    return status.ok() ? 0 : report(status);
+  }
   if (!is_loopback(options.host)) {
     log::warn(
         "listening on {}: everybody who can reach this machine can use the models, there is "

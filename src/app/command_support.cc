@@ -72,6 +72,13 @@ Result<store::LoadOptions> make_load_options(const std::string& name, const Mode
     if (*bytes == 0) return invalid_argument("kv-cache-size", "--kv-cache-size must be over 0");
     load.kv_cache_bytes = *bytes;
   }
+  load.memory_fraction = options.memory_fraction;
+  if (options.memory_limit != "auto") {
+    auto bytes = parse_byte_size(options.memory_limit);
+    if (!bytes.ok()) return bytes.status().with_context("--memory-limit");
+    if (*bytes == 0) return invalid_argument("memory-limit", "--memory-limit must be over 0");
+    load.memory_limit = *bytes;
+  }
   load.token_budget = options.token_budget;
   load.max_running = options.max_running;
   if (options.target_itl != "auto") {

@@ -23,6 +23,8 @@ struct ModelOptions {
   int max_model_len = 0;               // 0: the model's own, or less where memory is short
   std::string kv_cache_size = "auto";  // "auto" or bytes with a unit: "4GiB"
   std::string kv_cache_dtype = "auto";
+  double memory_fraction = 0;         // 0: a modest cache
+  std::string memory_limit = "auto";  // "auto" or bytes with a unit
   int token_budget = 512;
   int max_running = 256;
   std::string target_itl = "auto";  // "auto" or milliseconds; 0: prompts fill the token budget
@@ -60,6 +62,7 @@ struct ServeOptions {
   bool reuse_port = false;
   bool vllm_metric_names = false;
   std::string crash_dir;  // empty: the user's state folder
+  std::string plan;       // "table" or "json": print the memory plan and exit
   std::string log_level = "info";
   std::string log_format = "text";
   bool log_content = false;

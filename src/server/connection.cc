@@ -131,6 +131,9 @@ asio::awaitable<bool> Connection::read_request(HttpRequest& request) {
     switch (reader_.advance()) {
       case ReadProgress::kComplete:
         disarm();
+        if (!body_memory_.grow_to(reader_.body_size())) {
+          co_return co_await refuse(no_memory_response(reader_.path()));
+        }
         request = reader_.take_request();
         co_return true;
       case ReadProgress::kFailed:
@@ -138,7 +141,7 @@ asio::awaitable<bool> Connection::read_request(HttpRequest& request) {
         co_return co_await refuse(reader_.error());
       case ReadProgress::kHeaderDone:
         arm(context_.options.body_timeout);
-        if (!body_memory_.grow_to(reader_.body_size())) {
+        if (!context_.body_memory.has_room(reader_.declared_body_size())) {
           disarm();
           co_return co_await refuse(no_memory_response(reader_.path()));
         }

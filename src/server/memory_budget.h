@@ -21,6 +21,11 @@ class MemoryBudget {
     } while (!used_.compare_exchange_weak(used, used + bytes));
     return true;
   }
+  // Whether that much could be taken now.
+  bool has_room(std::size_t bytes) const {
+    const std::size_t limit = limit_, used = used_;
+    return bytes <= limit && used <= limit - bytes;
+  }
   void give_back(std::size_t bytes) { used_ -= bytes; }
 
   // What is taken already stays, also over a smaller limit.

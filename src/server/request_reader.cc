@@ -257,10 +257,11 @@ bool RequestReader::expects_continue() const {
 
 std::size_t RequestReader::num_buffered() const { return impl_->buffer.size(); }
 
-std::size_t RequestReader::body_size() const {
-  const std::size_t received = impl_->parser->get().body().size();
-  return std::max(received, static_cast<std::size_t>(impl_->parser->content_length().value_or(0)));
+std::size_t RequestReader::declared_body_size() const {
+  return static_cast<std::size_t>(impl_->parser->content_length().value_or(0));
 }
+
+std::size_t RequestReader::body_size() const { return impl_->parser->get().body().size(); }
 
 std::string RequestReader::path() const {
   std::string path;

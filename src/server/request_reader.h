@@ -51,8 +51,9 @@ class RequestReader {
   // The client waits for "100 Continue" before it sends the body. Meaningful after kHeaderDone.
   bool expects_continue() const;
   std::size_t num_buffered() const;
-  // The length of the body as its header gives it, or what has come of a chunked one. Meaningful
-  // after kHeaderDone.
+  // The length of the body as its header gives it, 0 when it gives none; and what has come of it.
+  // Meaningful after kHeaderDone.
+  std::size_t declared_body_size() const;
   std::size_t body_size() const;
   // The request's path, before it is complete. Meaningful after kHeaderDone.
   std::string path() const;

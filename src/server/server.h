@@ -28,8 +28,8 @@ struct ServerOptions {
   int max_header_fields = 100;              // fields of a request
   std::size_t max_body_bytes = 64 << 20;    // after chunked decoding
   int max_body_chunks = 32 << 10;           // chunks of a chunked body
-  // Bodies of all requests together, from their header until they are parsed. Over it: 503 with
-  // Retry-After, before the body is read.
+  // What has come of the bodies of all requests together, until they are parsed. What would go over
+  // it is refused with 503 and Retry-After, where the header says so before the body is read.
   std::size_t max_body_memory = 256 << 20;
   std::size_t max_pipelined_bytes = 64 << 10;  // read ahead while a response is being written
   int max_connections = 4096;                  // further ones are closed at once

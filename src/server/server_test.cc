@@ -309,7 +309,7 @@ TEST_F(ServerTest, HostileFramingIsRefusedAndNobodyElseNotices) {
 
 TEST_F(ServerTest, BodiesTogetherAreBounded) {
   options_.max_body_bytes = 1000;
-  options_.max_body_memory = 1500;
+  options_.max_body_memory = 1300;
   options_.body_timeout = milliseconds(5000);
   engine_.run(std::chrono::microseconds(500));
   start();

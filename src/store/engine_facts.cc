@@ -1,5 +1,4 @@
 // EngineFacts as JSON.
-#include <boost/json/serialize.hpp>
 
 #include "base/json.h"
 #include "store/engine_model.h"
@@ -9,7 +8,11 @@ namespace {
 
 // Lists the members once: `member(name, value)`.
 void for_each_member(auto& facts, auto&& member) {
-  member("available", facts.plan.available);
+  member("available", facts.plan.available.bytes);
+  member("bound", facts.plan.available.source);
+  member("fraction", facts.plan.fraction);
+  member("promised", facts.plan.promised);
+  member("program", facts.plan.program);
   member("weights", facts.plan.weights);
   member("scratch", facts.plan.scratch);
   member("kv_block", facts.plan.kv_block);
@@ -26,10 +29,10 @@ bool read_value(const json::value& value, std::string& out) {
   return value.is_string();
 }
 
-template <typename Integer>
-bool read_value(const json::value& value, Integer& out) {
+template <typename Number>
+bool read_value(const json::value& value, Number& out) {
   boost::system::error_code error;
-  out = value.to_number<Integer>(error);
+  out = value.to_number<Number>(error);
   return !error;
 }
 
@@ -38,7 +41,7 @@ bool read_value(const json::value& value, Integer& out) {
 std::string write_facts(const EngineFacts& facts) {
   json::object object;
   for_each_member(facts, [&](const char* name, const auto& value) { object[name] = value; });
-  return json::serialize(object);
+  return write_json(object);
 }
 
 Result<EngineFacts> read_facts(const std::string& text) {

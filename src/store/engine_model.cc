@@ -11,18 +11,13 @@
 #include "formats/model_source.h"
 #include "model/description.h"
 #include "model/model.h"
+#include "store/plan_model.h"
 
 namespace tutti::store {
 namespace {
 
 // The share of the progress that the weights end at.
 constexpr double kProgressAfterWeights = 0.95;
-
-std::size_t total_tensor_bytes(const formats::ModelSource& source) {
-  std::size_t total = 0;
-  for (const TensorView& tensor : source.tensors()) total += tensor.bytes.size();
-  return total;
-}
 
 // One context length may be set for all models (OLLAMA_CONTEXT_LENGTH): a model takes what it can.
 Status limit_max_model_len(const std::string& name, const model::ModelDescription& description,
@@ -39,29 +34,13 @@ Status limit_max_model_len(const std::string& name, const model::ModelDescriptio
   return {};
 }
 
-MemoryNeeds needs_before_loading(const LoadOptions& options, const EngineSource& files,
-                                 const device::Ops& ops) {
-  MemoryNeeds needs;
-  const std::size_t available = available_memory();
-  needs.available = available - std::min(available, options.promised_bytes);
-  needs.weights = total_tensor_bytes(files.source);
-  const model::ModelDescription& description = files.description;
-  needs.kv_block =
-      ops.kv_block_bytes({description.num_layers, description.num_kv_heads, description.head_dim});
-  needs.model_context = description.max_positions;
-  needs.max_model_len = options.max_model_len;
-  needs.kv_cache_bytes = options.kv_cache_bytes;
-  needs.max_running = options.max_running;
-  return needs;
-}
-
 // Weights and the memory plan. The plan is made twice: from the files' sizes, so that what cannot
 // fit is refused before anything is read; and from what the loaded model really takes.
 Status load_weights(const LoadOptions& options, const EngineSource& files,
                     const LoadProgress& progress, EngineModel& model) {
   // The loading thread works on the pool here, and starts the engine's thread afterwards.
   const ScopedBinding binding;
-  MemoryNeeds needs = needs_before_loading(options, files, *model.ops);
+  MemoryNeeds needs = needs_before_loading(options, files.source, files.description, *model.ops);
   TUTTI_ASSIGN_OR_RETURN(const MemoryPlan estimate, plan_memory(needs));
   const auto share = [&progress](double fraction) {
     if (progress) progress(fraction * kProgressAfterWeights);

@@ -37,12 +37,14 @@ struct LoadOptions {
   // warning.
   int max_model_len = 0;
   std::size_t kv_cache_bytes = 0;  // 0: from the memory that is free
+  std::size_t memory_limit = 0;    // plan as if no more were free; 0: what is
+  double memory_fraction = 0;      // as MemoryNeeds::fraction
   int token_budget = 512;
   int max_running = 256;
   int max_waiting = 4096;
   std::optional<Duration> target_itl;  // as EngineOptions::target_itl
   bool use_prefix_cache = true;
-  // Of the models loaded before: LoadedModel::promised_bytes, summed.
+  // To others: request bodies, and EngineFacts::promised_bytes of the models loaded before.
   std::size_t promised_bytes = 0;
 };
 

@@ -14,6 +14,7 @@
 #include "model/model.h"
 #include "store/model_info.h"
 #include "store/model_text.h"
+#include "store/plan_model.h"
 #include "text/chat_template.h"
 #include "text/go_template.h"
 #include "text/tokenizer.h"

@@ -23,21 +23,72 @@ std::size_t blocks_for(int positions) {
   return (static_cast<std::size_t>(positions) + kBlockSize - 1) / kBlockSize;
 }
 
+std::size_t positions_in(std::size_t num_blocks) { return num_blocks * kBlockSize; }
+
+// What everything but the cache takes.
+std::size_t fixed_bytes(const MemoryNeeds& needs) {
+  return needs.promised + needs.weights + needs.scratch + kMemoryReserve;
+}
+
+std::size_t budget_of(const MemoryNeeds& needs) {
+  const double fraction = needs.fraction > 0 ? needs.fraction : 1;
+  return static_cast<std::size_t>(static_cast<double>(needs.available.bytes) * fraction);
+}
+
 Status does_not_fit(const MemoryNeeds& needs, std::size_t cache, const std::string& advice) {
+  const std::string share =
+      needs.fraction > 0
+          ? fmt::format(", of which --memory-fraction allows {}", format_bytes(budget_of(needs)))
+          : "";
+  const std::string promised =
+      needs.promised > 0
+          ? fmt::format(", request bodies and other models {}", format_bytes(needs.promised))
+          : "";
   return invalid_argument(
       "kv_cache_size",
-      fmt::format("the model does not fit: {} are available; weights take {}, scratch {}, the "
-                  "cache {}, the program {}. {}",
-                  format_bytes(needs.available), format_bytes(needs.weights),
-                  format_bytes(needs.scratch), format_bytes(cache), format_bytes(kMemoryReserve),
-                  advice));
+      fmt::format("the model does not fit: {} are available ({}){}; weights take {}, scratch {}, "
+                  "the cache {}, the program {}{}. {}",
+                  format_bytes(needs.available.bytes), needs.available.source, share,
+                  format_bytes(needs.weights), format_bytes(needs.scratch), format_bytes(cache),
+                  format_bytes(kMemoryReserve), promised, advice));
+}
+
+// Not even the shortest context has room.
+Status nothing_fits(const MemoryNeeds& needs, int asked) {
+  const int shortest = std::min(asked, kMinContext);
+  const std::size_t needed = fixed_bytes(needs) + blocks_for(shortest) * needs.kv_block;
+  return does_not_fit(
+      needs, blocks_for(shortest) * needs.kv_block,
+      fmt::format("It takes {} with --max-model-len {}: give it as much, or take a smaller or a "
+                  "more quantised model.",
+                  format_bytes(needed), shortest));
+}
+
+// The cache has fewer blocks than a sequence of the context that was asked for.
+Status too_little_cache(const MemoryNeeds& needs, int asked, std::size_t num_blocks,
+                        std::size_t affordable) {
+  const int shortest = std::min(asked, kMinContext);
+  const std::size_t one_sequence = blocks_for(asked) * needs.kv_block;
+  std::string advice;
+  if (positions_in(num_blocks) >= static_cast<std::size_t>(shortest)) {
+    advice = fmt::format("--max-model-len {} would fit.", positions_in(num_blocks));
+  } else if (affordable < blocks_for(asked)) {
+    advice = fmt::format("--max-model-len {} with --kv-cache-size {} would fit.", shortest,
+                         blocks_for(shortest) * needs.kv_block);
+  }
+  if (affordable >= blocks_for(asked)) {
+    advice +=
+        fmt::format("{}--kv-cache-size {} would fit.", advice.empty() ? "" : " ", one_sequence);
+  }
+  return does_not_fit(needs, one_sequence, advice);
 }
 
 // Blocks of an automatic cache, given what there is room for.
 std::size_t automatic_blocks(const MemoryNeeds& needs, std::size_t affordable, int context) {
   const std::size_t one = blocks_for(context);
-  const std::size_t sequences =
-      std::min(kMaxFullSequences, static_cast<std::size_t>(std::max(1, needs.max_running)));
+  const auto max_running = static_cast<std::size_t>(std::max(1, needs.max_running));
+  if (needs.fraction > 0) return std::min(affordable, one * max_running);
+  const std::size_t sequences = std::min(kMaxFullSequences, max_running);
   return std::clamp(affordable / 2, std::min(one, affordable), one * sequences);
 }
 
@@ -94,28 +145,32 @@ std::size_t hierarchy_room(const fs::path& mount, const std::string& relative,
 }  // namespace
 
 Result<MemoryPlan> plan_memory(const MemoryNeeds& needs) {
-  MemoryPlan plan{needs.available, needs.weights, needs.scratch, needs.kv_block, 0, 0};
-  const std::size_t fixed = needs.weights + needs.scratch + kMemoryReserve;
+  MemoryPlan plan;
+  plan.available = needs.available;
+  plan.fraction = needs.fraction > 0 ? needs.fraction : 1;
+  plan.promised = needs.promised;
+  plan.weights = needs.weights;
+  plan.scratch = needs.scratch;
+  plan.program = kMemoryReserve;
+  plan.kv_block = needs.kv_block;
+
   const int asked = needs.max_model_len > 0 ? needs.max_model_len : needs.model_context;
-  const std::size_t one_sequence = blocks_for(asked) * needs.kv_block;
-  if (fixed >= needs.available) {
-    return does_not_fit(needs, one_sequence, "Take a smaller or a more quantised model.");
-  }
-  const std::size_t affordable = (needs.available - fixed) / needs.kv_block;
-  std::size_t num_blocks = needs.kv_cache_bytes > 0 ? needs.kv_cache_bytes / needs.kv_block
-                                                    : automatic_blocks(needs, affordable, asked);
+  const std::size_t fixed = fixed_bytes(needs), budget = budget_of(needs);
+  const std::size_t affordable = budget > fixed ? (budget - fixed) / needs.kv_block : 0;
+  if (affordable < blocks_for(std::min(asked, kMinContext))) return nothing_fits(needs, asked);
+
+  const std::size_t num_blocks = needs.kv_cache_bytes > 0
+                                     ? needs.kv_cache_bytes / needs.kv_block
+                                     : automatic_blocks(needs, affordable, asked);
   if (num_blocks > affordable) {
-    return does_not_fit(needs, needs.kv_cache_bytes, "Lower --kv-cache-size.");
+    return does_not_fit(needs, needs.kv_cache_bytes,
+                        fmt::format("--kv-cache-size {} would fit.", affordable * needs.kv_block));
   }
   plan.max_model_len = asked;
   if (num_blocks < blocks_for(asked)) {
-    const std::size_t positions = num_blocks * kBlockSize;
+    const std::size_t positions = positions_in(num_blocks);
     if (needs.max_model_len > 0 || positions < kMinContext) {
-      return does_not_fit(needs, one_sequence,
-                          fmt::format("One sequence of {} tokens needs {} of cache; there is room "
-                                      "for {} tokens. Lower --max-model-len or raise "
-                                      "--kv-cache-size.",
-                                      asked, format_bytes(one_sequence), positions));
+      return too_little_cache(needs, asked, num_blocks, affordable);
     }
     plan.max_model_len = static_cast<int>(positions);
   }
@@ -124,8 +179,47 @@ Result<MemoryPlan> plan_memory(const MemoryNeeds& needs) {
   return plan;
 }
 
-std::size_t available_memory(const fs::path& root) {
-  std::size_t available = read_meminfo(root / "proc/meminfo");
+std::string plan_table(const std::string& model, const MemoryPlan& plan) {
+  std::string table = fmt::format("Memory plan of {}\n", model);
+  const auto row = [&table](const char* what, std::size_t bytes, const std::string& note) {
+    table += fmt::format("  {:<22} {:>9}{}{}\n", what, format_bytes(bytes),
+                         note.empty() ? "" : "  ", note);
+  };
+  row("weights", plan.weights, "");
+  row("KV cache", plan.kv_cache(),
+      fmt::format("{} blocks of {} positions", plan.num_blocks, kBlockSize));
+  row("scratch", plan.scratch, "");
+  row("program", plan.program, "");
+  if (plan.promised > 0) row("promised", plan.promised, "to request bodies and other models");
+  row("in all", plan.total(), "");
+  row("may be taken", plan.limit(),
+      plan.fraction < 1 ? fmt::format("{:g} of {}", plan.fraction, plan.available.source)
+                        : plan.available.source);
+  const int sequences = plan.num_blocks / static_cast<int>(blocks_for(plan.max_model_len));
+  return table + fmt::format("  contexts of up to {} tokens, {} as long as that at once\n",
+                             plan.max_model_len, sequences);
+}
+
+boost::json::object plan_json(const std::string& model, const MemoryPlan& plan) {
+  return {{"model", model},
+          {"available", plan.available.bytes},
+          {"bound", plan.available.source},
+          {"fraction", plan.fraction},
+          {"limit", plan.limit()},
+          {"promised", plan.promised},
+          {"weights", plan.weights},
+          {"scratch", plan.scratch},
+          {"program", plan.program},
+          {"kv_cache", plan.kv_cache()},
+          {"total", plan.total()},
+          {"num_blocks", plan.num_blocks},
+          {"block_bytes", plan.kv_block},
+          {"max_model_len", plan.max_model_len}};
+}
+
+MemoryBound available_memory(std::size_t limit, const fs::path& root) {
+  const std::size_t free = read_meminfo(root / "proc/meminfo");
+  std::size_t available = free;
   std::ifstream groups(root / "proc/self/cgroup");
   for (std::string line; std::getline(groups, line);) {  // "0::/path" or "5:memory:/path"
     const std::size_t first = line.find(':');
@@ -142,7 +236,8 @@ std::size_t available_memory(const fs::path& root) {
           hierarchy_room(mount / "memory", path, "memory.limit_in_bytes", "memory.usage_in_bytes"));
     }
   }
-  return available;
+  if (limit > 0 && limit <= available) return {limit, "--memory-limit"};
+  return {available, available < free ? "the cgroup's limit" : "free memory"};
 }
 
 std::string format_bytes(std::size_t bytes) {

@@ -1,5 +1,4 @@
 // EngineFacts as JSON.
-
 #include "base/json.h"
 #include "store/engine_model.h"
 

@@ -5,6 +5,7 @@
 #include "formats/model_source.h"
 #include "model/description.h"
 #include "model/rope.h"
+#include "store/model_name.h"
 #include "tensor/dtype.h"
 
 namespace tutti::store {

@@ -55,7 +55,7 @@ def resident(pid):
     return total
 
 
-@pytest.mark.parametrize("limit", [100, 200, 300, 350, 400, 500, 700, 1000, 2000])
+@pytest.mark.parametrize("limit", [100, 200, 300, 400, 700, 2000])
 def test_within_any_limit_it_serves_or_refuses(limit):
     """Swept over an injected limit; what serves stays within it under load."""
     arguments = ["--memory-limit", f"{limit}MiB", "--max-body-memory", "64MiB", "--max-running", "32"]

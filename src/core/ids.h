@@ -7,14 +7,14 @@
 
 namespace tutti {
 
-// A number that is not interchangeable with another id's number.
+// A number that no other id's can stand for. NOLINT: clang-tidy takes a 0 within <=> for ours.
 template <typename Tag, typename Rep>
 struct StrongId {
   Rep value{};
 
   constexpr StrongId() = default;
   constexpr explicit StrongId(Rep v) : value(v) {}
-  friend constexpr auto operator<=>(const StrongId&, const StrongId&) = default;
+  friend constexpr auto operator<=>(const StrongId&, const StrongId&) = default;  // NOLINT
 };
 
 using RequestId = StrongId<struct RequestIdTag, std::uint64_t>;    // one client request

@@ -38,8 +38,7 @@ Status write_logits(const LogitsOptions& options) {
   const auto root = load.ollama_root.empty() ? store::default_ollama_root() : load.ollama_root;
   TUTTI_ASSIGN_OR_RETURN(const auto location, store::resolve_model(options.name, root));
   TUTTI_ASSIGN_OR_RETURN(const auto source, formats::ModelSource::open(location.path));
-  TUTTI_ASSIGN_OR_RETURN(const auto ops,
-                         device::Ops::create(store::ops_options(load, source)));
+  TUTTI_ASSIGN_OR_RETURN(const auto ops, device::Ops::create(store::ops_options(load, source)));
   // No more positions than the prompt's, so that LongRoPE's factors are those of its length.
   TUTTI_ASSIGN_OR_RETURN(
       const auto model, model::Model::load(source, *ops, {}, static_cast<int>(options.ids.size())));

@@ -27,7 +27,7 @@ using MakeEngine = std::function<Result<std::unique_ptr<ServedEngine>>(
     StepObserver& observer, const std::function<void(double)>& progress)>;
 
 struct ServeChannelOptions {
-  pid_t front = 0;                    // the process that started this one
+  pid_t front = 0;                     // the process that started this one
   std::filesystem::path crash_report;  // empty: none
 };
 

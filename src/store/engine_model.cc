@@ -19,6 +19,12 @@ namespace {
 // The share of the progress that the weights end at.
 constexpr double kProgressAfterWeights = 0.95;
 
+std::size_t total_tensor_bytes(const formats::ModelSource& source) {
+  std::size_t total = 0;
+  for (const TensorView& tensor : source.tensors()) total += tensor.bytes.size();
+  return total;
+}
+
 // One context length may be set for all models (OLLAMA_CONTEXT_LENGTH): a model takes what it can.
 Status limit_max_model_len(const std::string& name, const model::ModelDescription& description,
                            LoadOptions& options) {

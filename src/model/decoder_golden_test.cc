@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 using testing::LoadedModel;
 namespace fs = std::filesystem;
 
-constexpr device::Ops::Options kReference = {
+const device::Ops::Options kReference = {
     .compute_class = device::ComputeClass::kF32, .isa = device::Isa::kRef, .num_threads = 1};
 
 // The golden models that this decoder is for; whatever else lies there must be refused by name.

@@ -296,7 +296,7 @@ def test_one_line_of_the_log_for_each_request(tmp_path):
     server = Server("--log-content")
     answer = post(server, "/v1/chat/completions", chat)
     said = json.loads(answer.split(b"\r\n\r\n", 1)[1])["choices"][0]["message"]["content"]
-    server.wait_until(lambda: any(" request " in line for line in server.log), 5)
-    line = next(line for line in server.log if " request " in line)
+    server.wait_until(lambda: any(" info request " in line for line in server.log), 5)
+    line = next(line for line in server.log if " info request " in line)
     assert secret in line and json.dumps(said, ensure_ascii=False) in line
     assert server.stop() == 0

@@ -99,11 +99,12 @@ void EngineServer::step_ends() {
   if (record_) record_->end_step();
 }
 
+// After every step, so that a long prefill, which has no events, is seen to go on.
 void EngineServer::published() {
   bool wants_stats = false;
   {
     const std::lock_guard lock(mutex_);
-    wants_stats = !pending_.empty() && !stats_are_sent_;
+    wants_stats = !stats_are_sent_;
   }
   if (wants_stats) append(StatsFrame{engine_->stats()});
   flush();

@@ -119,7 +119,7 @@ TEST(PlanMemory, TheSettingThatARefusalNamesFits) {
           auto plan = plan_memory(needs);
           for (int round = 0; round < 3 && !plan.ok(); ++round) {
             ++num_refusals;
-            const std::string& text = plan.status().message();
+            const std::string text = plan.status().message();
             const std::size_t new_cache = number_after(text, "--kv-cache-size ");
             const std::size_t new_length = number_after(text, "--max-model-len ");
             ASSERT_TRUE(new_cache > 0 || new_length > 0) << text;

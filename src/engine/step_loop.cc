@@ -239,7 +239,7 @@ void StepLoop::finish(SequenceId id, FinishReason reason, TokenId stop_token) {
   if (stop_token >= 0) ++event.usage.completion_tokens;
   state_.learn_length(id);
   OpenSequence sequence = close(id);
-  ended_.push_back({id, std::move(sequence.sink), std::move(event)});
+  ended_.emplace_back(id, std::move(sequence.sink), std::move(event));
 }
 
 void StepLoop::fail(SequenceId id, Status status) {
@@ -247,7 +247,7 @@ void StepLoop::fail(SequenceId id, Status status) {
   event.status = std::move(status);
   event.usage = usage_of(id);
   OpenSequence sequence = close(id);
-  ended_.push_back({id, std::move(sequence.sink), std::move(event)});
+  ended_.emplace_back(id, std::move(sequence.sink), std::move(event));
 }
 
 StepLoop::OpenSequence StepLoop::close(SequenceId id) {

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -38,6 +39,9 @@ struct Submission {
 
 // A sequence's terminal event, not yet sent.
 struct EndedSequence {
+  EndedSequence(SequenceId sequence, EventSink receiver, Event end)
+      : id(sequence), sink(std::move(receiver)), event(std::move(end)) {}
+
   SequenceId id;
   EventSink sink;
   Event event;  // finished or failed

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/thread_pool.h"
 #include "device/matrix.h"
+#include "device/pack_activations.h"
 #include "kernels/float_mode.h"
 #include "kernels/kernel_table.h"
 
@@ -96,21 +97,8 @@ void PanelLinear::run(std::span<const Ops::LinearOutput> outputs, const float* x
 }
 
 void PanelLinear::pack(const float* x, int num_rows, int num_inputs) {
-  const std::size_t bytes = kernels_.packed_bytes(num_rows, num_inputs);
-  if (packed_.size() < bytes) packed_ = LargeBuffer(bytes);
-  const int row_blocks = (num_rows + kernels_.row_block - 1) / kernels_.row_block;
-  const auto pack_blocks = [&](std::size_t begin, std::size_t end) {
-    const kernels::ScopedFlushDenormals flush;
-    kernels_.pack_rows({.x = x,
-                        .row_stride = num_inputs,
-                        .num_rows = num_rows,
-                        .num_inputs = num_inputs,
-                        .first_row_block = static_cast<int>(begin),
-                        .last_row_block = static_cast<int>(end),
-                        .packed = packed_.data()});
-  };
-  const bool small = static_cast<std::size_t>(num_rows) * num_inputs <= kSmallPack;
-  pool_.parallel_for(row_blocks, small ? row_blocks : 1, pack_blocks);
+  pack_activations(kernels_, pool_, kSmallPack,
+                   {.x = x, .num_rows = num_rows, .num_inputs = num_inputs}, packed_);
 }
 
 void PanelLinear::run_panels(std::span<const Ops::LinearOutput> outputs, const Rows& rows,

@@ -77,17 +77,29 @@ class CpuOps final : public Ops {
   }
 
   void linear_group(std::span<const LinearOutput> outputs, const float* x, int num_rows) override {
-    const auto quantized = [](const LinearOutput& output) { return output.weight->is_quantized(); };
-    const auto num_quantized = std::count_if(outputs.begin(), outputs.end(), quantized);
-    if (num_quantized == 0) return linear_.run(outputs, x, num_rows);
-    if (static_cast<std::size_t>(num_quantized) == outputs.size()) {
-      return quantized_linear_->run(outputs, x, num_rows);
+    run_linear(outputs, x, num_rows, nullptr);
+  }
+
+  void add_norm_linear(std::span<const LinearOutput> outputs, const ResidualRows& rows,
+                       int num_rows) override {
+    if (outputs.empty()) return;
+    const int width = outputs[0].weight->num_inputs();
+    for (const std::span<const float> norm : {rows.pre_norm, rows.post_norm}) {
+      TUTTI_CHECK(norm.empty() || norm.size() == static_cast<std::size_t>(width))
+          << norm.size() << " " << width;
     }
-    std::vector<LinearOutput> sorted(outputs.begin(), outputs.end());
-    std::stable_partition(sorted.begin(), sorted.end(), quantized);
-    const std::span<const LinearOutput> all(sorted);
-    quantized_linear_->run(all.first(num_quantized), x, num_rows);
-    linear_.run(all.subspan(num_quantized), x, num_rows);
+    run_linear(outputs, rows.input(), num_rows, [&](int first, int last) {
+      for (int row = first; row < last; ++row) add_and_norm_row(rows, row, width);
+    });
+  }
+
+  void silu_mul_linear(const LinearOutput& output, float* gate, const float* up,
+                       int num_rows) override {
+    const auto width = static_cast<std::size_t>(output.weight->num_inputs());
+    run_linear({&output, 1}, gate, num_rows, [&](int first, int last) {
+      const std::size_t begin = first * width;
+      kernels_.silu_mul(gate + begin, up + begin, (last - first) * width, gate + begin);
+    });
   }
 
   void embed(const Matrix& table, std::span<const TokenId> tokens, float scale, float* y) override {
@@ -171,6 +183,36 @@ class CpuOps final : public Ops {
   }
 
  private:
+  // Outputs of both kinds; the first product makes the rows.
+  void run_linear(std::span<const LinearOutput> outputs, const float* x, int num_rows,
+                  const MakeRows& make_rows) {
+    const auto quantized = [](const LinearOutput& output) { return output.weight->is_quantized(); };
+    const auto num_quantized = std::count_if(outputs.begin(), outputs.end(), quantized);
+    if (num_quantized == 0) return linear_.run(outputs, x, num_rows, make_rows);
+    if (static_cast<std::size_t>(num_quantized) == outputs.size()) {
+      return quantized_linear_->run(outputs, x, num_rows, make_rows);
+    }
+    std::vector<LinearOutput> sorted(outputs.begin(), outputs.end());
+    std::stable_partition(sorted.begin(), sorted.end(), quantized);
+    const std::span<const LinearOutput> all(sorted);
+    quantized_linear_->run(all.first(num_quantized), x, num_rows, make_rows);
+    linear_.run(all.subspan(num_quantized), x, num_rows);
+  }
+
+  // add_and_norm of one row.
+  void add_and_norm_row(const ResidualRows& rows, int row, int width) {
+    float* hidden = rows.hidden + static_cast<std::size_t>(row) * width;
+    float* block = rows.block + static_cast<std::size_t>(row) * width;
+    if (rows.has_residual) {
+      if (!rows.post_norm.empty()) {
+        kernels_.rms_norm(block, width, rows.post_norm.data(), rows.epsilon, block);
+      }
+      kernels_.add_scaled(hidden, block, rows.scale, width);
+    }
+    if (rows.pre_norm.empty()) return;
+    kernels_.rms_norm(hidden, width, rows.pre_norm.data(), rows.epsilon, block);
+  }
+
   // Panels from the cache, or made from the file and put there.
   void load_quantized(const TensorView& weight, std::span<const std::int32_t> row_order,
                       Matrix& matrix) {

@@ -102,6 +102,17 @@ Result<KvDtype> parse_kv_dtype(const std::string& word) {
       fmt::format("kv_cache_dtype is auto, bf16 (bfloat16) or int8, not \"{}\"", word));
 }
 
+void Ops::add_and_norm(const ResidualRows& rows, int num_rows, int width) {
+  if (rows.has_residual) {
+    if (!rows.post_norm.empty()) {
+      rms_norm(rows.block, num_rows, width, rows.post_norm, rows.epsilon, rows.block);
+    }
+    add_scaled(rows.hidden, rows.block, rows.scale, static_cast<std::size_t>(num_rows) * width);
+  }
+  if (rows.pre_norm.empty()) return;
+  rms_norm(rows.hidden, num_rows, width, rows.pre_norm, rows.epsilon, rows.block);
+}
+
 Result<std::unique_ptr<Ops>> Ops::create(const Options& options) {
   const std::vector<Isa> isas = available_isas();
   if (std::find(isas.begin(), isas.end(), options.isa) == isas.end()) {

@@ -150,6 +150,29 @@ class Ops {
   virtual void linear_group(std::span<const LinearOutput> outputs, const float* x,
                             int num_rows) = 0;
 
+  // Rows [rows, width] of the residual stream and what is to be added to them before they are
+  // normed: block = rms_norm(block, post_norm); hidden += scale * block; block = rms_norm(hidden,
+  // pre_norm). A norm without weights is left out.
+  struct ResidualRows {
+    float* hidden;
+    float* block;              // never hidden
+    bool has_residual = true;  // false: block is only written
+    float scale = 1;
+    float epsilon = 0;
+    std::span<const float> post_norm = {}, pre_norm = {};
+
+    // What the layers behind read.
+    const float* input() const { return pre_norm.empty() ? hidden : block; }
+  };
+  void add_and_norm(const ResidualRows& rows, int num_rows, int width);
+  // add_and_norm, then linear_group over rows.input(). The bits are those of the two calls; a
+  // device may make each row when it is converted for the product, while it is in cache.
+  virtual void add_norm_linear(std::span<const LinearOutput> outputs, const ResidualRows& rows,
+                               int num_rows) = 0;
+  // silu_mul into `gate`, then linear over it; as add_norm_linear.
+  virtual void silu_mul_linear(const LinearOutput& output, float* gate, const float* up,
+                               int num_rows) = 0;
+
   // y[i] = row tokens[i] of the table as f32, times `scale`. y [tokens, K].
   virtual void embed(const Matrix& table, std::span<const TokenId> tokens, float scale,
                      float* y) = 0;

@@ -6,7 +6,6 @@
 #include "base/check.h"
 #include "base/thread_pool.h"
 #include "device/matrix.h"
-#include "device/pack_activations.h"
 #include "kernels/float_mode.h"
 #include "kernels/kernel_table.h"
 
@@ -77,7 +76,8 @@ PanelLinear::PanelLinear(const kernels::KernelTable& kernels, ThreadPool& pool)
   for (int i = 0; i < pool.num_threads(); ++i) scratch_.emplace_back(kSumBytes + kChunkBytes);
 }
 
-void PanelLinear::run(std::span<const Ops::LinearOutput> outputs, const float* x, int num_rows) {
+void PanelLinear::run(std::span<const Ops::LinearOutput> outputs, const float* x, int num_rows,
+                      const MakeRows& make_rows) {
   if (outputs.empty() || num_rows == 0) return;
   const int num_inputs = outputs[0].weight->num_inputs();
   int total_panels = 0;
@@ -90,15 +90,15 @@ void PanelLinear::run(std::span<const Ops::LinearOutput> outputs, const float* x
   }
   for (int first = 0; first < num_rows; first += kMaxRows) {
     const Rows rows{std::min(kMaxRows, num_rows - first), first, num_inputs};
-    pack(x + static_cast<std::size_t>(first) * num_inputs, rows.count, num_inputs);
+    const auto make_some = [&](int begin, int end) { make_rows(first + begin, first + end); };
+    pack_activations(kernels_, pool_, kSmallPack,
+                     {.x = x + static_cast<std::size_t>(first) * num_inputs,
+                      .num_rows = rows.count,
+                      .num_inputs = num_inputs},
+                     make_rows ? MakeRows(make_some) : nullptr, packed_);
     WorkCounter counter(total_panels, pool_.num_threads());
     pool_.run([&](int worker) { run_panels(outputs, rows, counter, worker); });
   }
-}
-
-void PanelLinear::pack(const float* x, int num_rows, int num_inputs) {
-  pack_activations(kernels_, pool_, kSmallPack,
-                   {.x = x, .num_rows = num_rows, .num_inputs = num_inputs}, packed_);
 }
 
 void PanelLinear::run_panels(std::span<const Ops::LinearOutput> outputs, const Rows& rows,

@@ -7,6 +7,7 @@
 
 #include "device/large_buffer.h"
 #include "device/ops.h"
+#include "device/pack_activations.h"
 
 namespace tutti::kernels {
 struct KernelTable;
@@ -34,12 +35,12 @@ class PanelLinear {
  public:
   PanelLinear(const kernels::KernelTable& kernels, ThreadPool& pool);
 
-  // As Ops::linear_group.
-  void run(std::span<const Ops::LinearOutput> outputs, const float* x, int num_rows);
+  // As Ops::linear_group; `make_rows` makes rows of x first.
+  void run(std::span<const Ops::LinearOutput> outputs, const float* x, int num_rows,
+           const MakeRows& make_rows = nullptr);
 
  private:
   struct Rows;
-  void pack(const float* x, int num_rows, int num_inputs);
   void run_panels(std::span<const Ops::LinearOutput> outputs, const Rows& rows,
                   WorkCounter& counter, int worker);
   void multiply_panel(const Ops::LinearOutput& output, int panel, const Rows& rows,

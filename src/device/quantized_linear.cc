@@ -6,7 +6,6 @@
 #include "base/check.h"
 #include "base/thread_pool.h"
 #include "device/matrix.h"
-#include "device/pack_activations.h"
 #include "device/panel_linear.h"
 #include "kernels/float_mode.h"
 #include "kernels/quantized_kernels.h"
@@ -37,8 +36,8 @@ QuantizedLinear::QuantizedLinear(const kernels::QuantizedKernels& kernels, Threa
   TUTTI_CHECK(kernels.panel_outputs <= kMaxPanelOutputs) << kernels.panel_outputs;
 }
 
-void QuantizedLinear::run(std::span<const Ops::LinearOutput> outputs, const float* x,
-                          int num_rows) {
+void QuantizedLinear::run(std::span<const Ops::LinearOutput> outputs, const float* x, int num_rows,
+                          const MakeRows& make_rows) {
   if (outputs.empty() || num_rows == 0) return;
   const int num_inputs = outputs[0].weight->num_inputs();
   int total_panels = 0;
@@ -56,7 +55,12 @@ void QuantizedLinear::run(std::span<const Ops::LinearOutput> outputs, const floa
   }
   for (int first = 0; first < num_rows; first += kernels::kMaxQuantizedRows) {
     const Rows rows{std::min(kernels::kMaxQuantizedRows, num_rows - first), first, num_inputs};
-    pack(x + static_cast<std::size_t>(first) * num_inputs, rows.count, num_inputs);
+    const auto make_some = [&](int begin, int end) { make_rows(first + begin, first + end); };
+    pack_activations(kernels_, pool_, kSmallPack,
+                     {.x = x + static_cast<std::size_t>(first) * num_inputs,
+                      .num_rows = rows.count,
+                      .num_inputs = num_inputs},
+                     make_rows ? MakeRows(make_some) : nullptr, packed_);
     WorkCounter counter(total_panels, pool_.num_threads());
     pool_.run([&](int worker) {
       const kernels::ScopedFlushDenormals flush;
@@ -73,11 +77,6 @@ void QuantizedLinear::run(std::span<const Ops::LinearOutput> outputs, const floa
       }
     });
   }
-}
-
-void QuantizedLinear::pack(const float* x, int num_rows, int num_inputs) {
-  pack_activations(kernels_, pool_, kSmallPack,
-                   {.x = x, .num_rows = num_rows, .num_inputs = num_inputs}, packed_);
 }
 
 // Panels [begin, end) of one matrix.

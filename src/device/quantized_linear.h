@@ -6,6 +6,7 @@
 
 #include "device/large_buffer.h"
 #include "device/ops.h"
+#include "device/pack_activations.h"
 
 namespace tutti::kernels {
 struct QuantizedKernels;
@@ -22,12 +23,12 @@ class QuantizedLinear {
 
   const kernels::QuantizedKernels& kernels() const { return kernels_; }
 
-  // As Ops::linear_group, for quantised matrices.
-  void run(std::span<const Ops::LinearOutput> outputs, const float* x, int num_rows);
+  // As Ops::linear_group, for quantised matrices; `make_rows` makes rows of x first.
+  void run(std::span<const Ops::LinearOutput> outputs, const float* x, int num_rows,
+           const MakeRows& make_rows = nullptr);
 
  private:
   struct Rows;
-  void pack(const float* x, int num_rows, int num_inputs);
   void multiply_panels(const Ops::LinearOutput& output, int begin, int end, const Rows& rows,
                        int worker) const;
 

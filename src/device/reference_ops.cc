@@ -89,6 +89,19 @@ class ReferenceOps final : public Ops {
     }
   }
 
+  void add_norm_linear(std::span<const LinearOutput> outputs, const ResidualRows& rows,
+                       int num_rows) override {
+    if (outputs.empty()) return;
+    add_and_norm(rows, num_rows, outputs[0].weight->num_inputs());
+    linear_group(outputs, rows.input(), num_rows);
+  }
+
+  void silu_mul_linear(const LinearOutput& output, float* gate, const float* up,
+                       int num_rows) override {
+    silu_mul(gate, up, num_rows, output.weight->num_inputs(), gate);
+    linear(*output.weight, gate, num_rows, output.y, output.bias);
+  }
+
   void embed(const Matrix& table, std::span<const TokenId> tokens, float scale, float* y) override {
     const int width = table.num_inputs();
     for (std::size_t i = 0; i < tokens.size(); ++i) {

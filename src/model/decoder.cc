@@ -65,7 +65,7 @@ std::size_t DecoderModel::scratch_bytes(int num_rows, int num_logit_rows) const 
   const auto logit_rows = static_cast<std::size_t>(num_logit_rows);
   const std::size_t activations = 2 * padded(rows * width.hidden) + 2 * padded(rows * width.q) +
                                   2 * padded(rows * width.kv) + 2 * padded(rows * width.mlp);
-  const std::size_t logits = padded(logit_rows * width.hidden) +
+  const std::size_t logits = 2 * padded(logit_rows * width.hidden) +
                              logit_rows * static_cast<std::size_t>(description_.vocab_size);
   std::size_t tables = 0;
   for (const RopeTableBuilder& table : rope_tables_) tables += table.max_bytes();
@@ -82,11 +82,9 @@ std::span<const float> DecoderModel::forward(std::span<const BatchSequence> batc
   for (int layer = 0; layer < description_.num_layers; ++layer) {
     attention_block(layer, cache, activations);
     mlp_block(layer, activations);
-    if (layer_observer_) {
-      layer_observer_(layer, {activations.hidden, rows_.tokens.size() * widths().hidden});
-    }
+    if (layer_observer_) observe(layer, activations);
   }
-  return compute_logits(activations.hidden);
+  return compute_logits(activations);
 }
 
 void DecoderModel::gather_rows(std::span<const BatchSequence> batch) {
@@ -139,35 +137,41 @@ DecoderModel::Activations DecoderModel::reserve_activations() {
           .up = take(mlp)};
 }
 
-const float* DecoderModel::block_input(std::span<const float> pre_norm,
-                                       const Activations& activations) {
-  if (pre_norm.empty()) return activations.hidden;
-  ops_.rms_norm(activations.hidden, rows_.count(), description_.hidden_size, pre_norm,
-                static_cast<float>(description_.rms_norm_epsilon), activations.block);
-  return activations.block;
+device::Ops::ResidualRows DecoderModel::residual_rows(const Activations& activations) const {
+  return {.hidden = activations.hidden,
+          .block = activations.block,
+          .scale = static_cast<float>(description_.residual_multiplier),
+          .epsilon = static_cast<float>(description_.rms_norm_epsilon)};
 }
 
-void DecoderModel::add_residual(std::span<const float> post_norm, const Activations& activations) {
-  if (!post_norm.empty()) {
-    ops_.rms_norm(activations.block, rows_.count(), description_.hidden_size, post_norm,
-                  static_cast<float>(description_.rms_norm_epsilon), activations.block);
-  }
-  ops_.add_scaled(activations.hidden, activations.block,
-                  static_cast<float>(description_.residual_multiplier),
-                  rows_.tokens.size() * widths().hidden);
+void DecoderModel::observe(int layer, Activations activations) {
+  const std::size_t count = rows_.tokens.size() * widths().hidden;
+  std::vector<float> hidden(activations.hidden, activations.hidden + count);
+  std::vector<float> block(activations.block, activations.block + count);
+  activations.hidden = hidden.data();
+  activations.block = block.data();
+  device::Ops::ResidualRows rows = residual_rows(activations);
+  rows.post_norm = weights_.layers[static_cast<std::size_t>(layer)].post_mlp_norm;
+  ops_.add_and_norm(rows, rows_.count(), description_.hidden_size);
+  layer_observer_(layer, hidden);
 }
 
 void DecoderModel::attention_block(int layer, device::KvCache& cache,
                                    const Activations& activations) {
   const LayerWeights& weights = weights_.layers[static_cast<std::size_t>(layer)];
   const LayerDescription& described = description_.layers[static_cast<std::size_t>(layer)];
-  const float* input = block_input(weights.pre_attention_norm, activations);
+  device::Ops::ResidualRows rows = residual_rows(activations);
+  rows.has_residual = layer > 0;
+  if (layer > 0) {
+    rows.post_norm = weights_.layers[static_cast<std::size_t>(layer - 1)].post_mlp_norm;
+  }
+  rows.pre_norm = weights.pre_attention_norm;
   const device::Ops::LinearOutput outputs[] = {
       {weights.q.matrix.get(), activations.q, weights.q.bias},
       {weights.k.matrix.get(), activations.k, weights.k.bias},
       {weights.v.matrix.get(), activations.v, weights.v.bias},
   };
-  ops_.linear_group(outputs, input, rows_.count());
+  ops_.add_norm_linear(outputs, rows, rows_.count());
 
   if (!description_.qk_norm_after_rope) normalize_heads(weights, activations);
   rotate(described, activations);
@@ -184,22 +188,20 @@ void DecoderModel::attention_block(int layer, device::KvCache& cache,
                  activations.q, activations.attention);
   ops_.linear(*weights.attention_output.matrix, activations.attention, rows_.count(),
               activations.block, weights.attention_output.bias);
-  add_residual(weights.post_attention_norm, activations);
 }
 
 void DecoderModel::mlp_block(int layer, const Activations& activations) {
   const LayerWeights& weights = weights_.layers[static_cast<std::size_t>(layer)];
-  const float* input = block_input(weights.pre_mlp_norm, activations);
+  device::Ops::ResidualRows rows = residual_rows(activations);
+  rows.post_norm = weights.post_attention_norm;
+  rows.pre_norm = weights.pre_mlp_norm;
   const device::Ops::LinearOutput outputs[] = {
       {weights.gate.matrix.get(), activations.gate, weights.gate.bias},
       {weights.up.matrix.get(), activations.up, weights.up.bias},
   };
-  ops_.linear_group(outputs, input, rows_.count());
-  ops_.silu_mul(activations.gate, activations.up, rows_.count(), description_.intermediate_size,
-                activations.gate);
-  ops_.linear(*weights.down.matrix, activations.gate, rows_.count(), activations.block,
-              weights.down.bias);
-  add_residual(weights.post_mlp_norm, activations);
+  ops_.add_norm_linear(outputs, rows, rows_.count());
+  ops_.silu_mul_linear({weights.down.matrix.get(), activations.block, weights.down.bias},
+                       activations.gate, activations.up, rows_.count());
 }
 
 void DecoderModel::normalize_heads(const LayerWeights& weights, const Activations& activations) {
@@ -235,20 +237,26 @@ void DecoderModel::scale_queries(float* q) {
   }
 }
 
-std::span<const float> DecoderModel::compute_logits(const float* hidden) {
+std::span<const float> DecoderModel::compute_logits(const Activations& activations) {
   const std::size_t num_rows = rows_.logit_rows.size();
   if (num_rows == 0) return {};
   const std::size_t width = widths().hidden;
   const std::size_t num_logits = num_rows * static_cast<std::size_t>(description_.vocab_size);
-  float* normed = logits_.at_least(padded(num_rows * width) + num_logits);
-  float* logits = normed + padded(num_rows * width);
+  float* hidden = logits_.at_least(2 * padded(num_rows * width) + num_logits);
+  float* block = hidden + padded(num_rows * width);
+  float* logits = block + padded(num_rows * width);
   for (std::size_t i = 0; i < num_rows; ++i) {
-    std::copy_n(hidden + static_cast<std::size_t>(rows_.logit_rows[i]) * width, width,
-                normed + i * width);
+    const std::size_t row = static_cast<std::size_t>(rows_.logit_rows[i]) * width;
+    std::copy_n(activations.hidden + row, width, hidden + i * width);
+    std::copy_n(activations.block + row, width, block + i * width);
   }
-  ops_.rms_norm(normed, static_cast<int>(num_rows), description_.hidden_size, weights_.output_norm,
-                static_cast<float>(description_.rms_norm_epsilon), normed);
-  ops_.linear(weights_.output_matrix(), normed, static_cast<int>(num_rows), logits);
+  device::Ops::ResidualRows rows = residual_rows(activations);
+  rows.hidden = hidden;
+  rows.block = block;
+  rows.post_norm = weights_.layers.back().post_mlp_norm;
+  rows.pre_norm = weights_.output_norm;
+  const device::Ops::LinearOutput output{&weights_.output_matrix(), logits, {}};
+  ops_.add_norm_linear({&output, 1}, rows, static_cast<int>(num_rows));
   if (description_.logits_divisor != 1) {
     const auto divisor = static_cast<float>(description_.logits_divisor);
     for (float& logit : std::span(logits, num_logits)) logit /= divisor;

@@ -56,7 +56,7 @@ class DecoderModel final : public Model {
   };
   // Pointers into scratch, each with room for the step's rows.
   struct Activations {
-    float* hidden;     // the residual stream [rows, hidden_size]
+    float* hidden;     // the residual stream [rows, hidden_size], without the last block's output
     float* block;      // a block's input after its norm, then its output [rows, hidden_size]
     float* q;          // [rows, num_heads, head_dim]
     float* k;          // [rows, num_kv_heads, head_dim]
@@ -81,9 +81,10 @@ class DecoderModel final : public Model {
   void normalize_heads(const LayerWeights& weights, const Activations& activations);
   void rotate(const LayerDescription& layer, const Activations& activations);
   void scale_queries(float* q);
-  void add_residual(std::span<const float> post_norm, const Activations& activations);
-  const float* block_input(std::span<const float> pre_norm, const Activations& activations);
-  std::span<const float> compute_logits(const float* hidden);
+  // The stream and the block's output that the next block adds to it; norms are to be set.
+  device::Ops::ResidualRows residual_rows(const Activations& activations) const;
+  void observe(int layer, Activations activations);
+  std::span<const float> compute_logits(const Activations& activations);
 
   ModelDescription description_;
   DecoderWeights weights_;

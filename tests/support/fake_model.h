@@ -81,6 +81,8 @@ class FakeOps final : public device::Ops {
   bool reads_file(const device::Matrix&) const override { return false; }
   void linear(const device::Matrix&, const float*, int, float*, std::span<const float>) override {}
   void linear_group(std::span<const LinearOutput>, const float*, int) override {}
+  void add_norm_linear(std::span<const LinearOutput>, const ResidualRows&, int) override {}
+  void silu_mul_linear(const LinearOutput&, float*, const float*, int) override {}
   void embed(const device::Matrix&, std::span<const TokenId>, float, float*) override {}
   void rms_norm(const float*, int, int, std::span<const float>, float, float*) override {}
   void rope(float*, std::span<const Position>, int, int, const device::RopeTable&) override {}

@@ -19,8 +19,8 @@
 namespace tutti::kernels {
 namespace {
 
-constexpr DType kQ8Types[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
-                              DType::kQ5_1, DType::kQ4_K, DType::kQ5_K};
+constexpr DType kQ8Types[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
+                              DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
 
 // A matrix in panels.
 struct Panels {
@@ -128,7 +128,7 @@ TEST_P(Q8Kernels, ProductsHaveTheBitsOfTheLaw) {
 
 TEST_P(Q8Kernels, BenchmarkedShapesHaveTheBitsOfTheLaw) {
   for (const LinearCase& shape : kLinearCases) {
-    for (const DType dtype : {DType::kQ4_0, DType::kQ5_K}) {
+    for (const DType dtype : {DType::kQ4_0, DType::kQ8_0, DType::kQ5_K, DType::kQ6_K}) {
       if (shape.num_inputs % dtype_info(dtype).block_size != 0) continue;
       const Panels weights(dtype, std::min(shape.num_outputs, 32), shape.num_inputs, random_);
       for (const int num_rows : kRowCounts) {
@@ -139,26 +139,48 @@ TEST_P(Q8Kernels, BenchmarkedShapesHaveTheBitsOfTheLaw) {
   }
 }
 
-// The largest integers of both signs: what would not fit 16 bits if it were summed carelessly.
+// Where a block keeps its integers, upper bits with them, and Q6_K's signed scales. Layouts:
+// tensor/dequantize.cc.
+struct IntegerBytes {
+  int first, last;
+};
+IntegerBytes integer_bytes(DType dtype) {
+  switch (dtype) {
+    case DType::kQ4_1:
+    case DType::kQ5_1:
+      return {4, dtype_info(dtype).block_bytes};
+    case DType::kQ4_K:
+    case DType::kQ5_K:
+      return {16, dtype_info(dtype).block_bytes};
+    case DType::kQ6_K:
+      return {0, 192};
+    default:
+      return {2, dtype_info(dtype).block_bytes};
+  }
+}
+
+// The largest integers of both signs: what would not fit 16 bits if it were summed carelessly, nor
+// be an integer in f32 if it were larger.
 TEST_P(Q8Kernels, ExtremeIntegersAreSummedExactly) {
   for (const DType dtype : kQ8Types) {
     Panels weights(dtype, 16, 512, random_);
-    for (const int filling : {0x00, 0xff}) {
+    const auto [first, last] = integer_bytes(dtype);
+    for (const int filling : {0x00, 0xff, 0x80, 0x7f}) {
       const int block = dtype_info(dtype).block_bytes;
-      const int header = block - (dtype_info(dtype).block_size / 2);
       for (std::size_t i = 0; i < weights.stored.size(); ++i) {
-        // The nibbles, and the fifth bits before them.
         const auto within = static_cast<int>(i % block);
-        const bool fifth = (dtype == DType::kQ5_0 && within >= 2) ||
-                           (dtype == DType::kQ5_1 && within >= 4) ||
-                           (dtype == DType::kQ5_K && within >= 16);
-        if (within >= header || fifth) weights.stored[i] = std::byte(filling);
+        const auto output = i / (weights.stored.size() / 16);
+        if (within >= first && within < last) weights.stored[i] = std::byte(filling);
+        if (dtype == DType::kQ6_K && within >= 192 && within < 208) {
+          const int scales[] = {-128, 127, within % 2 == 0 ? -128 : 127, 0};
+          weights.stored[i] = std::byte(scales[output % 4]);
+        }
       }
       weights.pack();
       for (const float sign : {1.0f, -1.0f}) {
-        const std::vector<float> x(std::size_t{5} * 512, sign * 2.5f);
-        const auto expected = product_by(ref_q8_kernels(), weights, x.data(), 5, 0);
-        const auto actual = product_by(*GetParam().table, weights, x.data(), 5, 0);
+        const std::vector<float> x(std::size_t{23} * 512, sign * 2.5f);
+        const auto expected = product_by(ref_q8_kernels(), weights, x.data(), 23, 0);
+        const auto actual = product_by(*GetParam().table, weights, x.data(), 23, 0);
         EXPECT_TRUE(same_bits(expected, actual)) << to_string(dtype) << " " << filling;
       }
     }
@@ -193,10 +215,11 @@ TEST_P(Q8Kernels, AwkwardActivationsAndScalesFollowTheLaw) {
       EXPECT_EQ(y[5 * 32 + n], 0.0f);
     }
     // A file may hold anything as a scale: infinity, NaN, the largest, denormals.
+    const int scale_place = dtype == DType::kQ6_K ? 208 : 0;
     for (std::size_t row = 0; row < 16; ++row) {
       const std::uint16_t halves[] = {0x7c00, 0xfe01, 0x7bff, 0x0001, 0x83ff, 0x8000};
       const std::uint16_t half = halves[row % std::size(halves)];
-      std::memcpy(weights.stored.data() + weights.stored.size() / 32 * row, &half, sizeof(half));
+      std::memcpy(weights.stored.data() + weights.stored.size() / 32 * row + scale_place, &half, 2);
     }
     weights.pack();
     expect_same("scales");
@@ -232,8 +255,10 @@ TEST(Q8Law, PanelsTakeAboutTheFilesBits) {
   EXPECT_EQ(bits(DType::kQ4_1), 5);
   EXPECT_EQ(bits(DType::kQ5_0), 5.5);
   EXPECT_EQ(bits(DType::kQ5_1), 6);
+  EXPECT_EQ(bits(DType::kQ8_0), 8.5);
   EXPECT_EQ(bits(DType::kQ4_K), 4.625);
   EXPECT_EQ(bits(DType::kQ5_K), 5.625);
+  EXPECT_EQ(bits(DType::kQ6_K), 6.5625);
 }
 
 double relative_error(const Panels& weights, const std::vector<float>& x, int num_rows) {

@@ -1,5 +1,5 @@
-// What an instruction set implements of a class that keeps weights of five bits and fewer as small
-// integers and multiplies them with int8 activations: the classes q8 (q8_law.h) and int8. Each
+// What an instruction set implements of a class that keeps quantised weights as small integers and
+// multiplies them with int8 activations: the classes q8 (q8_law.h) and int8 (int8_law.h). Each
 // class has a table of its own; the device code (device/quantized_linear.h) is one for both.
 //
 // A matrix [N outputs, K inputs] becomes panels of `panel_outputs` rows, one after the other, in a
@@ -42,26 +42,27 @@ struct QuantizedProduct {
 inline constexpr int kMaxQuantizedRows = 512;
 
 struct QuantizedKernels {
-  int panel_outputs;  // at most 64; the class's
-  int row_block;      // rows of activations that PackRows counts in
+  int panel_outputs = 0;  // at most 64; the class's
+  int row_block = 0;      // rows of activations that PackRows counts in
 
   // Whether the class keeps weights of this type; others go the bf16 way.
-  bool (*takes)(DType dtype);
+  bool (*takes)(DType dtype) = nullptr;
   // A multiple of 64. `num_inputs` is a whole number of the type's blocks.
-  std::size_t (*panel_bytes)(DType dtype, int num_inputs);
-  void (*pack_weights)(const QuantizedWeights&);
+  std::size_t (*panel_bytes)(DType dtype, int num_inputs) = nullptr;
+  void (*pack_weights)(const QuantizedWeights&) = nullptr;
   // Output `n` of a panel: what the file's type says as near as the panel keeps it, before any
   // rounding of the class that multiply does.
-  void (*unpack_row)(DType dtype, const std::byte* panel, int n, int num_inputs, float* row);
+  void (*unpack_row)(DType dtype, const std::byte* panel, int n, int num_inputs,
+                     float* row) = nullptr;
 
   // Activations, quantised. Bytes of `num_rows` rows, and the rows (PackRows::packed is aligned to
   // 64); the layout is the instruction set's own.
-  std::size_t (*packed_bytes)(int num_rows, int num_inputs);
-  void (*pack_rows)(const PackRows&);
+  std::size_t (*packed_bytes)(int num_rows, int num_inputs) = nullptr;
+  void (*pack_rows)(const PackRows&) = nullptr;
 
   // Of one thread, for `multiply`.
-  std::size_t (*scratch_bytes)(int num_rows, int num_inputs);
-  void (*multiply)(const QuantizedProduct&);
+  std::size_t (*scratch_bytes)(int num_rows, int num_inputs) = nullptr;
+  void (*multiply)(const QuantizedProduct&) = nullptr;
 };
 
 }  // namespace tutti::kernels

@@ -5,8 +5,10 @@
 // Packed rows are [rows][groups] Q8Group. Four rows at a time share a group's weights.
 #pragma once
 
+#include <iterator>
 #include <utility>
 
+#include "kernels/q8_dispatch.h"
 #include "kernels/q8_law.h"
 
 namespace tutti::kernels {
@@ -83,29 +85,45 @@ void pack_rows(const PackRows& job) {
 struct Weights {
   int8x16_t values[kQuarters][kFours];
 };
+TUTTI_INLINE int8x16_t as_signed(Bytes bytes) { return vreinterpretq_s8_u8(bytes); }
+
+// The nibbles' upper bits, of inputs 4 j and 16 + 4 j on. `tile`: at the quarter's first output.
+template <int kBits>
+TUTTI_INLINE void add_upper_bits(const std::byte* tile, int j, Bytes& first, Bytes& second) {
+  const Bytes bits = load_bytes(tile + kQ8NibbleBytes);
+  if constexpr (kBits == 5) {
+    first = or_bytes(first, sixteen_where_set(bits, splat_byte(1 << j)));
+    second = or_bytes(second, sixteen_where_set(bits, splat_byte(16 << j)));
+  } else {
+    first = or_bytes(first, upper_bit_pairs(bits, j));
+    second = or_bytes(second, upper_bit_pairs(load_bytes(tile + kQ8NibbleBytes + 64), j));
+  }
+}
+
 template <DType kType>
 TUTTI_INLINE void unpack_tile(const std::byte* tile, Weights& weights) {
   constexpr Q8Format kFormat = q8_format(kType);
-  for (int quarter = 0; quarter < kQuarters; ++quarter) {
-    Bytes fifth = splat_byte(0);
-    if constexpr (kFormat.five_bits) fifth = load_bytes(tile + kQ8NibbleBytes + 16 * quarter);
-    for (int j = 0; j < 4; ++j) {
-      const Bytes packed = load_bytes(tile + 64 * j + 16 * quarter);
-      Bytes first = low_nibbles(packed);
-      Bytes second = high_nibbles(packed);
-      if constexpr (kFormat.five_bits) {
-        first = or_bytes(first, sixteen_where_set(fifth, splat_byte(1 << j)));
-        second = or_bytes(second, sixteen_where_set(fifth, splat_byte(16 << j)));
+  for (int quarter = 0; quarter < kQuarters; ++quarter, tile += 16) {
+    int8x16_t(&values)[kFours] = weights.values[quarter];
+    if constexpr (kFormat.bits == 8) {
+      for (int t = 0; t < kFours; ++t) values[t] = as_signed(load_bytes(tile + 64 * t));
+    } else {
+      for (int j = 0; j < 4; ++j) {
+        const Bytes packed = load_bytes(tile + 64 * j);
+        Bytes first = low_nibbles(packed);
+        Bytes second = high_nibbles(packed);
+        if constexpr (kFormat.bits != 4) add_upper_bits<kFormat.bits>(tile, j, first, second);
+        const Bytes offset = splat_byte(kFormat.offset);
+        values[j] = as_signed(sub_bytes(first, offset));
+        values[4 + j] = as_signed(sub_bytes(second, offset));
       }
-      const Bytes offset = splat_byte(kFormat.offset);
-      weights.values[quarter][j] = vreinterpretq_s8_u8(sub_bytes(first, offset));
-      weights.values[quarter][4 + j] = vreinterpretq_s8_u8(sub_bytes(second, offset));
     }
   }
 }
 
 struct Scales {
   Vector scale, minimum;
+  int32x4_t half_scales[2][kQuarters];  // of Q6_K
 };
 TUTTI_INLINE Vector widen_unsigned(const std::byte* p) {
   const uint8x16_t bytes = load_bytes(p);
@@ -119,13 +137,28 @@ TUTTI_INLINE Vector widen_unsigned(const std::byte* p) {
 template <DType kType>
 TUTTI_INLINE Scales scales_of(const std::byte* tile, const std::byte* header) {
   constexpr Q8Format kFormat = q8_format(kType);
-  const std::byte* scales = tile + kFormat.tile_bytes() - kFormat.scale_bytes();
-  if constexpr (kFormat.has_superblocks) {
+  const std::byte* scales = tile + kFormat.integer_bytes();
+  Scales result{};
+  if constexpr (kFormat.has_half_scales()) {
+    result.scale = widen_f16(header);
+    for (int s = 0; s < 2; ++s) {
+      const int8x16_t bytes = as_signed(load_bytes(scales + 16 * s));
+      const int16x8_t low = vmovl_s8(vget_low_s8(bytes));
+      const int16x8_t high = vmovl_s8(vget_high_s8(bytes));
+      result.half_scales[s][0] = vmovl_s16(vget_low_s16(low));
+      result.half_scales[s][1] = vmovl_s16(vget_high_s16(low));
+      result.half_scales[s][2] = vmovl_s16(vget_low_s16(high));
+      result.half_scales[s][3] = vmovl_s16(vget_high_s16(high));
+    }
+  } else if constexpr (kFormat.has_superblocks) {
     const Vector minimum = mul(widen_f16(header + 32), widen_unsigned(scales + 16));
-    return {mul(widen_f16(header), widen_unsigned(scales)), sub(broadcast(-0.0f), minimum)};
+    result.scale = mul(widen_f16(header), widen_unsigned(scales));
+    result.minimum = sub(broadcast(-0.0f), minimum);
   } else {
-    return {widen_f16(scales), kFormat.has_minimum ? widen_f16(scales + 32) : zero()};
+    result.scale = widen_f16(scales);
+    if constexpr (kFormat.has_minimum) result.minimum = widen_f16(scales + 32);
   }
+  return result;
 }
 
 #if defined(__ARM_FEATURE_DOTPROD)
@@ -144,8 +177,8 @@ TUTTI_INLINE int32x4_t add_products(int32x4_t sum, int8x16_t weights, const int8
 }
 #endif
 
-// dots[r] of four outputs and R rows.
-template <int R>
+// dots[r] of four outputs and R rows, over fours of inputs [kFirst, kLast).
+template <int R, int kFirst, int kLast>
 TUTTI_INLINE void dot_by_rows(const int8x16_t (&weights)[kFours], const Q8Group* const* x,
                               int32x4_t* dots) {
   int8x16_t q[R][2];
@@ -160,21 +193,21 @@ TUTTI_INLINE void dot_by_rows(const int8x16_t (&weights)[kFours], const Q8Group*
     for (int r = 0; r < R; ++r) dots[r] = add_products<kFour>(dots[r], weights[kFour], q[r]);
   };
   [&]<int... kFour>(std::integer_sequence<int, kFour...>) {
-    (add_four(std::integral_constant<int, kFour>()), ...);
+    (add_four(std::integral_constant<int, kFirst + kFour>()), ...);
   }
-  (std::make_integer_sequence<int, kFours>());
+  (std::make_integer_sequence<int, kLast - kFirst>());
 }
 
 #if defined(__ARM_FEATURE_MATMUL_INT8)
 // SMMLA adds 2 x 2 sums of eight products: rows r, r + 1 and two outputs.
-template <int R>
+template <int R, int kFirst, int kLast>
 TUTTI_INLINE void dot_by_matrices(const int8x16_t (&weights)[kFours], const Q8Group* const* x,
                                   int32x4_t* dots) {
   int32x4_t squares[R / 2][2];
 #pragma GCC unroll 2
   for (int r = 0; r < R / 2; ++r) squares[r][0] = squares[r][1] = vdupq_n_s32(0);
 #pragma GCC unroll 4
-  for (int i = 0; i < kFours; i += 2) {
+  for (int i = kFirst; i < kLast; i += 2) {
     const int32x4_t even = vreinterpretq_s32_s8(weights[i]);
     const int32x4_t odd = vreinterpretq_s32_s8(weights[i + 1]);
     const int8x16_t first = vreinterpretq_s8_s32(vzip1q_s32(even, odd));
@@ -195,13 +228,31 @@ TUTTI_INLINE void dot_by_matrices(const int8x16_t (&weights)[kFours], const Q8Gr
 }
 #endif
 
-template <int R>
-TUTTI_INLINE void dot_quarter(const int8x16_t (&weights)[kFours], const Q8Group* const* x,
-                              int32x4_t* dots) {
+template <int R, int kFirst, int kLast>
+TUTTI_INLINE void dot_inputs(const int8x16_t (&weights)[kFours], const Q8Group* const* x,
+                             int32x4_t* dots) {
 #if defined(__ARM_FEATURE_MATMUL_INT8)
-  if constexpr (R % 2 == 0) return dot_by_matrices<R>(weights, x, dots);
+  if constexpr (R % 2 == 0) return dot_by_matrices<R, kFirst, kLast>(weights, x, dots);
 #endif
-  dot_by_rows<R>(weights, x, dots);
+  dot_by_rows<R, kFirst, kLast>(weights, x, dots);
+}
+
+// dots[r] of quarter `quarter` of the outputs.
+template <DType kType, int R>
+TUTTI_INLINE void dot_quarter(const Weights& weights, const Scales& scales, int quarter,
+                              const Q8Group* const* x, int32x4_t* dots) {
+  const int8x16_t(&values)[kFours] = weights.values[quarter];
+  if constexpr (q8_format(kType).has_half_scales()) {
+    int32x4_t upper[R];
+    dot_inputs<R, 0, kFours / 2>(values, x, dots);
+    dot_inputs<R, kFours / 2, kFours>(values, x, upper);
+    for (int r = 0; r < R; ++r) {
+      dots[r] = vmulq_s32(dots[r], scales.half_scales[0][quarter]);
+      dots[r] = vmlaq_s32(dots[r], upper[r], scales.half_scales[1][quarter]);
+    }
+  } else {
+    dot_inputs<R, 0, kFours>(values, x, dots);
+  }
 }
 
 struct Block {
@@ -216,7 +267,7 @@ TUTTI_INLINE void add_group(const Weights& weights, const Scales& scales, const 
 #pragma GCC unroll 4
   for (int quarter = 0; quarter < kQuarters; ++quarter) {
     int32x4_t dots[R];
-    dot_quarter<R>(weights.values[quarter], x, dots);
+    dot_quarter<kType, R>(weights, scales, quarter, x, dots);
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
       float32x4_t& sum = y[r].part[quarter];
@@ -240,7 +291,7 @@ void multiply_block(const Block& job, Vector* y) {
   for (int group = 0; group < job.num_groups; ++group, tile += kFormat.tile_bytes()) {
     if (kFormat.has_superblocks && group % kQ8SuperblockGroups == 0) {
       header = tile;
-      tile += kQ8SuperblockBytes;
+      tile += kFormat.header_bytes();
     }
     const Q8Group* x[R];
     for (int r = 0; r < R; ++r) x[r] = job.x + std::ptrdiff_t{r} * job.num_groups + group;
@@ -254,30 +305,14 @@ template <DType kType>
 constexpr MultiplyBlock kBlocks[kRowBlock] = {multiply_block<kType, 1>, multiply_block<kType, 2>,
                                               multiply_block<kType, 3>, multiply_block<kType, 4>};
 
-const MultiplyBlock* blocks_of(DType dtype) {
-  switch (dtype) {
-    case DType::kQ4_0:
-      return kBlocks<DType::kQ4_0>;
-    case DType::kQ4_1:
-      return kBlocks<DType::kQ4_1>;
-    case DType::kQ5_0:
-      return kBlocks<DType::kQ5_0>;
-    case DType::kQ5_1:
-      return kBlocks<DType::kQ5_1>;
-    case DType::kQ4_K:
-      return kBlocks<DType::kQ4_K>;
-    default:
-      return kBlocks<DType::kQ5_K>;
-  }
-}
-
 std::size_t scratch_bytes(int, int) { return 0; }
 
 void multiply(const QuantizedProduct& job) {
   const int groups = job.num_inputs / kQ8GroupInputs;
   const std::size_t panel_bytes = q8_panel_bytes(job.dtype, job.num_inputs);
   const auto* packed = static_cast<const Q8Group*>(job.packed);
-  const MultiplyBlock* blocks = blocks_of(job.dtype);
+  const MultiplyBlock* blocks = for_q8_type(
+      job.dtype, []<DType kType>(TypeConstant<kType>) { return std::begin(kBlocks<kType>); });
   for (int panel = 0; panel < job.num_panels; ++panel) {
     const int output = panel * kQ8PanelOutputs;
     const int outputs_left = job.num_outputs - output;
@@ -296,18 +331,10 @@ void multiply(const QuantizedProduct& job) {
   }
 }
 
-constexpr QuantizedKernels kTable{
-    .panel_outputs = kQ8PanelOutputs,
-    .row_block = kRowBlock,
-    .takes = q8_takes,
-    .panel_bytes = q8_panel_bytes,
-    .pack_weights = q8_pack_weights,
-    .unpack_row = q8_unpack_row,
-    .packed_bytes = packed_bytes,
-    .pack_rows = pack_rows,
-    .scratch_bytes = scratch_bytes,
-    .multiply = multiply,
-};
+constexpr QuantizedKernels kTable = q8_table(kRowBlock, {.packed_bytes = packed_bytes,
+                                                         .pack_rows = pack_rows,
+                                                         .scratch_bytes = scratch_bytes,
+                                                         .multiply = multiply});
 
 }  // namespace
 }  // namespace tutti::kernels

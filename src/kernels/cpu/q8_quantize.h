@@ -68,17 +68,21 @@ TUTTI_INLINE __m256i quantized(const __m256 (&x)[4], float inverse) {
   return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-// The sums of pairs: those of k % 4 < 2 in the low half.
+// The sums of a half's inputs with k % 4 < 2, and of its others.
 struct PairSums {
-  std::int16_t low, high;
+  int first, second;
 };
-TUTTI_INLINE PairSums pair_sums(__m256i q) {
-  const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q);
-  __m128i sums = _mm_add_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
-  sums = _mm_add_epi16(sums, _mm_shuffle_epi32(sums, 0x4e));
-  sums = _mm_add_epi16(sums, _mm_shuffle_epi32(sums, 0xb1));
-  return {static_cast<std::int16_t>(_mm_extract_epi16(sums, 0)),
-          static_cast<std::int16_t>(_mm_extract_epi16(sums, 1))};
+struct GroupSums {
+  PairSums halves[2];
+};
+TUTTI_INLINE GroupSums sums_of(__m256i q) {
+  __m256i sums = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q);
+  sums = _mm256_add_epi16(sums, _mm256_shuffle_epi32(sums, 0x4e));
+  sums = _mm256_add_epi16(sums, _mm256_shuffle_epi32(sums, 0xb1));
+  const int low = _mm_cvtsi128_si32(_mm256_castsi256_si128(sums));
+  const int high = _mm_cvtsi128_si32(_mm256_extracti128_si256(sums, 1));
+  return {
+      {{static_cast<std::int16_t>(low), low >> 16}, {static_cast<std::int16_t>(high), high >> 16}}};
 }
 
 // quantize_group, without its sum.

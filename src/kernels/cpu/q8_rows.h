@@ -5,9 +5,11 @@
 //   int8 q[8][R][4]   q[t][r][c]: input 4 t + c of row r
 //   f32 scale[R], f32 scale * sum of q [R]
 //   i32 correction[R]
+//   i32 half correction [2][R]
 // so that a kernel reads one stream, and that a row takes the same bytes in a block of any size.
-// The correction is -8 * the sum of q: whole, where a dot product gives 32-bit sums; or, where
-// pairs of products are added in 16 bits, those of k % 4 < 2 and the others in 16 bits each.
+// The correction is -8 * the sum of q, a half's -32 * the sum of inputs 0..15 or 16..31: whole,
+// where a dot product gives 32-bit sums; or, where pairs of products are added in 16 bits, those of
+// k % 4 < 2 and the others in 16 bits each.
 //
 // To be included after <immintrin.h>, with these defined by the including file:
 //   kRowBlock                the largest block
@@ -22,10 +24,18 @@
 namespace tutti::kernels {
 namespace {
 
-constexpr int kRowGroupBytes = kQ8GroupInputs + 3 * 4;  // of one row and group
+constexpr int kRowGroupBytes = kQ8GroupInputs + 5 * 4;  // of one row and group
 
 std::size_t packed_bytes(int num_rows, int num_inputs) {
   return static_cast<std::size_t>(num_rows) * (num_inputs / kQ8GroupInputs) * kRowGroupBytes;
+}
+
+TUTTI_INLINE void store_correction(PairSums sums, int factor, std::byte* p) {
+  const std::uint32_t pair = static_cast<std::uint16_t>(factor * sums.first) |
+                             std::uint32_t{static_cast<std::uint16_t>(factor * sums.second)} << 16;
+  const auto whole = static_cast<std::uint32_t>(factor * (sums.first + sums.second));
+  const std::uint32_t correction = kCorrectionIsPair ? pair : whole;
+  std::memcpy(p, &correction, 4);
 }
 
 // Row `r` of a block of `rows` rows, one group.
@@ -34,16 +44,15 @@ TUTTI_INLINE void pack_group(const float* x, int rows, int r, std::byte* out) {
   alignas(32) std::uint32_t words[8];
   _mm256_store_si256(reinterpret_cast<__m256i*>(words), group.q);
   for (int t = 0; t < 8; ++t) std::memcpy(out + (t * rows + r) * 4, &words[t], 4);
-  const PairSums sums = pair_sums(group.q);
-  const std::int32_t sum = sums.low + sums.high;
-  const float scaled_sum = group.scale * static_cast<float>(sum);
-  const std::uint32_t pair = static_cast<std::uint16_t>(-8 * sums.low) |
-                             std::uint32_t{static_cast<std::uint16_t>(-8 * sums.high)} << 16;
-  const std::uint32_t correction = kCorrectionIsPair ? pair : static_cast<std::uint32_t>(-8 * sum);
+  const auto [low, high] = sums_of(group.q).halves;
+  const PairSums all{low.first + high.first, low.second + high.second};
+  const float scaled_sum = group.scale * static_cast<float>(all.first + all.second);
   std::byte* numbers = out + rows * kQ8GroupInputs + r * 4;
   std::memcpy(numbers, &group.scale, 4);
   std::memcpy(numbers + rows * 4, &scaled_sum, 4);
-  std::memcpy(numbers + rows * 8, &correction, 4);
+  store_correction(all, -8, numbers + rows * 8);
+  store_correction(low, -32, numbers + rows * 12);
+  store_correction(high, -32, numbers + rows * 16);
 }
 
 void pack_rows(const PackRows& job) {

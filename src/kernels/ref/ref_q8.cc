@@ -27,8 +27,9 @@ void pack_rows(const PackRows& job) {
 std::size_t scratch_bytes(int /*num_rows*/, int /*num_inputs*/) { return 0; }
 
 float add_group(const Q8TileOutput& weights, const Q8Group& x, bool has_minimum, float y) {
-  std::int32_t dot = 0;
-  for (int k = 0; k < kQ8GroupInputs; ++k) dot += weights.weights[k] * x.q[k];
+  std::int32_t halves[2] = {};
+  for (int k = 0; k < kQ8GroupInputs; ++k) halves[k / kQ8HalfInputs] += weights.weights[k] * x.q[k];
+  const std::int32_t dot = weights.half_scales[0] * halves[0] + weights.half_scales[1] * halves[1];
   y = std::fmaf(static_cast<float>(dot), weights.scale * x.scale, y);
   if (!has_minimum) return y;
   return std::fmaf(weights.minimum, x.scale * static_cast<float>(x.sum), y);
@@ -56,18 +57,10 @@ void multiply(const QuantizedProduct& job) {
 }  // namespace
 
 const QuantizedKernels& ref_q8_kernels() {
-  static constexpr QuantizedKernels kTable{
-      .panel_outputs = kQ8PanelOutputs,
-      .row_block = kRowBlock,
-      .takes = q8_takes,
-      .panel_bytes = q8_panel_bytes,
-      .pack_weights = q8_pack_weights,
-      .unpack_row = q8_unpack_row,
-      .packed_bytes = packed_bytes,
-      .pack_rows = pack_rows,
-      .scratch_bytes = scratch_bytes,
-      .multiply = multiply,
-  };
+  static constexpr QuantizedKernels kTable = q8_table(kRowBlock, {.packed_bytes = packed_bytes,
+                                                                  .pack_rows = pack_rows,
+                                                                  .scratch_bytes = scratch_bytes,
+                                                                  .multiply = multiply});
   return kTable;
 }
 

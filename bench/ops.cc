@@ -181,8 +181,9 @@ class Bench {
   }
 
   Factors factors_of(DType dtype) const {
-    const auto* quantized = device::quantized_kernels_of(ops_->compute_class(), ops_->isa());
-    return quantized != nullptr && quantized->takes(dtype) ? Factors::kBytes : Factors::kFloats;
+    const auto* quantized =
+        device::quantized_kernels_for(dtype, ops_->compute_class(), ops_->isa());
+    return quantized != nullptr ? Factors::kBytes : Factors::kFloats;
   }
 
   void run_attention(const kernels::AttentionCase& shape) {

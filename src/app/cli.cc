@@ -82,9 +82,8 @@ void add_model_flags(CommandBuilder& builder, ModelOptions& model) {
               {{"OLLAMA_MODELS"}});
   builder
       .add("compute", model.compute,
-           "arithmetic: auto (for weights of 5 bits and fewer q8, or int8 for Q4_K and Q5_K with "
-           "AMX; "
-           "else bf16), bf16, int8, q8, or f32 (the slow scalar reference, for checking)")
+           "arithmetic: auto (for quantised weights q8, or int8 for Q4_K and Q5_K with AMX; else "
+           "bf16), bf16, int8, q8, or f32 (the slow scalar reference, for checking)")
       ->check(CLI::IsMember({"auto", "bf16", "int8", "q8", "f32"}));
   builder
       .add("isa", model.isa,

@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
+#include <deque>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -44,8 +45,9 @@ class CpuOps final : public Ops {
         pool_(options.num_threads),
         linear_(kernels_, pool_),
         attention_(kernels_, pool_, options.kv_dtype) {
-    const kernels::QuantizedKernels* quantized = quantized_kernels_of(compute_class_, isa_);
-    if (quantized != nullptr) quantized_linear_.emplace(*quantized, pool_);
+    for (const ComputeClass of_integers : {ComputeClass::kQ8, ComputeClass::kInt8}) {
+      quantized_linears_.emplace_back(*quantized_kernels_of(of_integers, isa_), pool_);
+    }
   }
 
   ComputeClass compute_class() const override { return compute_class_; }
@@ -58,8 +60,10 @@ class CpuOps final : public Ops {
   Result<MatrixPtr> make_matrix(const TensorView& weight,
                                 std::span<const std::int32_t> row_order) override {
     TUTTI_ASSIGN_OR_RETURN(Matrix matrix, Matrix::of(weight, row_order));
-    if (quantized_linear_ && quantized_linear_->kernels().takes(weight.dtype)) {
-      load_quantized(weight, row_order, matrix);
+    const kernels::QuantizedKernels* quantized =
+        quantized_kernels_for(weight.dtype, compute_class_, isa_);
+    if (quantized != nullptr) {
+      load_quantized(weight, row_order, *quantized, matrix);
     } else if (!is_quantized(weight.dtype)) {
       matrix.set_panels(pack_weights(matrix, kernels_, pool_));
       release_file_pages(weight.bytes);
@@ -183,20 +187,38 @@ class CpuOps final : public Ops {
   }
 
  private:
-  // Outputs of both kinds; the first product makes the rows.
+  // Outputs of any kernels; the first product makes the rows.
   void run_linear(std::span<const LinearOutput> outputs, const float* x, int num_rows,
                   const MakeRows& make_rows) {
-    const auto quantized = [](const LinearOutput& output) { return output.weight->is_quantized(); };
-    const auto num_quantized = std::count_if(outputs.begin(), outputs.end(), quantized);
-    if (num_quantized == 0) return linear_.run(outputs, x, num_rows, make_rows);
-    if (static_cast<std::size_t>(num_quantized) == outputs.size()) {
-      return quantized_linear_->run(outputs, x, num_rows, make_rows);
+    if (outputs.empty()) return;
+    const auto kernels_of_output = [](const LinearOutput& output) {
+      return output.weight->quantized_kernels();
+    };
+    const auto of_others = [&](const LinearOutput& output) {
+      return kernels_of_output(output) != kernels_of_output(outputs[0]);
+    };
+    if (std::ranges::none_of(outputs, of_others)) {
+      return multiply(outputs, x, num_rows, make_rows);
     }
     std::vector<LinearOutput> sorted(outputs.begin(), outputs.end());
-    std::stable_partition(sorted.begin(), sorted.end(), quantized);
-    const std::span<const LinearOutput> all(sorted);
-    quantized_linear_->run(all.first(num_quantized), x, num_rows, make_rows);
-    linear_.run(all.subspan(num_quantized), x, num_rows);
+    std::ranges::stable_sort(sorted, std::less<>(), kernels_of_output);
+    for (auto begin = sorted.begin(); begin != sorted.end();) {
+      const auto end = std::find_if(begin, sorted.end(), [&](const LinearOutput& output) {
+        return kernels_of_output(output) != kernels_of_output(*begin);
+      });
+      multiply({begin, end}, x, num_rows, begin == sorted.begin() ? make_rows : nullptr);
+      begin = end;
+    }
+  }
+
+  // All outputs' matrices are quantised by the same kernels, or are not.
+  void multiply(std::span<const LinearOutput> outputs, const float* x, int num_rows,
+                const MakeRows& make_rows) {
+    const kernels::QuantizedKernels* kernels = outputs[0].weight->quantized_kernels();
+    for (QuantizedLinear& linear : quantized_linears_) {
+      if (&linear.kernels() == kernels) return linear.run(outputs, x, num_rows, make_rows);
+    }
+    linear_.run(outputs, x, num_rows, make_rows);
   }
 
   // add_and_norm of one row.
@@ -215,8 +237,7 @@ class CpuOps final : public Ops {
 
   // Panels from the cache, or made from the file and put there.
   void load_quantized(const TensorView& weight, std::span<const std::int32_t> row_order,
-                      Matrix& matrix) {
-    const kernels::QuantizedKernels& kernels = quantized_linear_->kernels();
+                      const kernels::QuantizedKernels& kernels, Matrix& matrix) {
     if (repack_cache_ == nullptr) return quantize_matrix(matrix, weight, kernels, pool_);
     const std::string name =
         fmt::format("{} {} {} {:x}", weight.name, to_string(weight.dtype),
@@ -253,7 +274,7 @@ class CpuOps final : public Ops {
   const kernels::KernelTable& kernels_;
   ThreadPool pool_;
   PanelLinear linear_;
-  std::optional<QuantizedLinear> quantized_linear_;  // of the classes q8 and int8
+  std::deque<QuantizedLinear> quantized_linears_;  // of the classes q8 and int8
   PagedAttention attention_;
 };
 

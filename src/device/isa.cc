@@ -215,4 +215,12 @@ const kernels::QuantizedKernels* quantized_kernels_of(ComputeClass compute_class
   return compute_class == ComputeClass::kQ8 ? &q8_kernels_of(isa) : nullptr;
 }
 
+const kernels::QuantizedKernels* quantized_kernels_for(DType dtype, ComputeClass compute_class,
+                                                       Isa isa) {
+  const kernels::QuantizedKernels* own = quantized_kernels_of(compute_class, isa);
+  if (own == nullptr || own->takes(dtype)) return own;
+  const kernels::QuantizedKernels* q8 = quantized_kernels_of(ComputeClass::kQ8, isa);
+  return q8->takes(dtype) ? q8 : nullptr;
+}
+
 }  // namespace tutti::device

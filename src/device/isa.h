@@ -34,4 +34,9 @@ const kernels::KernelTable& kernels_of(Isa isa);
 // The linear layers of kInt8 or kQ8; nullptr where `isa` has none, and for the other classes.
 const kernels::QuantizedKernels* quantized_kernels_of(ComputeClass compute_class, Isa isa);
 
+// Those by which a class computes a matrix of the type: its own, or for what kInt8 does not take
+// kQ8's. nullptr: as bf16.
+const kernels::QuantizedKernels* quantized_kernels_for(DType dtype, ComputeClass compute_class,
+                                                       Isa isa);
+
 }  // namespace tutti::device

@@ -51,6 +51,7 @@ class Matrix {
   void set_quantized(const kernels::QuantizedKernels& kernels, LargeBuffer panels);
   void set_quantized(const kernels::QuantizedKernels& kernels, CachedPanels panels);
   bool is_quantized() const { return quantized_ != nullptr; }
+  const kernels::QuantizedKernels* quantized_kernels() const { return quantized_; }
   const std::byte* quantized_panel(int index) const {
     const std::byte* panels = cached_.file != nullptr ? cached_.bytes.data() : panels_.data();
     return panels + panel_stride_ * static_cast<std::size_t>(index);

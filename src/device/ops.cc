@@ -72,15 +72,16 @@ Result<Isa> parse_isa(const std::string& word) {
 }
 
 ComputeClass choose_compute_class(std::span<const TensorView> weights, Isa isa) {
-  const kernels::QuantizedKernels* q8 = quantized_kernels_of(ComputeClass::kQ8, isa);
-  bool any_taken = false, all_with_superblocks = true;
+  bool any_by_q8 = false, any_by_int8 = false, all_with_superblocks = true;
   for (const TensorView& weight : weights) {
-    if (q8 == nullptr || weight.shape.size() != 2 || !q8->takes(weight.dtype)) continue;
-    any_taken = true;
+    if (weight.shape.size() != 2) continue;
+    any_by_q8 |= quantized_kernels_of(ComputeClass::kQ8, isa)->takes(weight.dtype);
+    if (!quantized_kernels_of(ComputeClass::kInt8, isa)->takes(weight.dtype)) continue;
+    any_by_int8 = true;
     all_with_superblocks &= weight.dtype == DType::kQ4_K || weight.dtype == DType::kQ5_K;
   }
-  if (!any_taken) return ComputeClass::kBf16;
-  return isa == Isa::kAmx && all_with_superblocks ? ComputeClass::kInt8 : ComputeClass::kQ8;
+  if (isa == Isa::kAmx && any_by_int8 && all_with_superblocks) return ComputeClass::kInt8;
+  return any_by_q8 ? ComputeClass::kQ8 : ComputeClass::kBf16;
 }
 
 void check_copy(const KvCache& cache, BlockId from, BlockId to, int num_positions) {

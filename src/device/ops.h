@@ -31,8 +31,8 @@ class RepackCache;
 enum class ComputeClass {
   kF32,   // the scalar reference, for checking
   kBf16,  // weights and activations rounded to bf16
-  // Weights of five bits and fewer as small integers, activations as int8; other weights as kBf16:
-  kInt8,  // integer sums over 256 inputs, shaped for AMX
+  // Quantised weights as small integers, activations as int8; other weights as kBf16:
+  kInt8,  // integer sums over 256 inputs, shaped for AMX; Q6_K and Q8_0 as kQ8
   kQ8,    // integer sums over 32 inputs, shaped for AVX2 and VNNI
 };
 enum class Isa { kRef, kAvx2, kAvx512, kAmx, kNeon };
@@ -47,7 +47,7 @@ Result<Isa> parse_isa(const std::string& word);
 std::vector<Isa> available_isas();
 
 // The class that `--compute auto` means for a model with these weights on this machine. Without a
-// matrix of five bits or fewer: bf16. Else q8; but with AMX int8, where all such matrices are Q4_K
+// quantised matrix: bf16. Else q8; but with AMX int8, where all matrices that int8 takes are Q4_K
 // or Q5_K: for these the usual activations are int8 in 256s too, while for the others int8 would be
 // several times as far from f32 as the usual way is (docs/accuracy.md).
 ComputeClass choose_compute_class(std::span<const TensorView> weights, Isa isa);

@@ -41,9 +41,10 @@ class QuantizedOps : public ::testing::TestWithParam<ComputeClass> {
   std::mt19937 random_{17};
 };
 
-// Two quantised matrices, one of a type that the class leaves to bf16, biases, and a row order.
+// Two quantised matrices, one of Q8_0, which class int8 leaves to q8, and one of a type that every
+// class leaves to bf16, biases, and a row order.
 struct Group {
-  Weight first, plain, second;
+  Weight first, plain, second, bytes;
   std::vector<std::int32_t> order;
   std::vector<float> bias;
 
@@ -51,21 +52,24 @@ struct Group {
       : first(dtype, 100, num_inputs, random),
         plain(DType::kBF16, 40, num_inputs, random),
         second(dtype, 33, num_inputs, random),
+        bytes(DType::kQ8_0, 27, num_inputs, random),
         order(100),
         bias(random_floats(33, random)) {
     std::iota(order.begin(), order.end(), 0);
     std::shuffle(order.begin(), order.end(), random);
   }
 
-  // [rows, 100 + 40 + 33]
+  // [rows, 100 + 40 + 33 + 27]
   std::vector<float> multiply(Ops& ops, std::span<const float> x) const {
     const int num_rows = static_cast<int>(x.size() / first.view.shape[1]);
-    const MatrixPtr matrices[] = {ops.make_matrix(first.view, order).value(),
-                                  ops.make_matrix(plain.view).value(),
-                                  ops.make_matrix(second.view).value()};
-    std::vector<float> a(100 * num_rows, NAN), b(40 * num_rows, NAN), c(33 * num_rows, NAN);
+    const MatrixPtr matrices[] = {
+        ops.make_matrix(first.view, order).value(), ops.make_matrix(plain.view).value(),
+        ops.make_matrix(second.view).value(), ops.make_matrix(bytes.view).value()};
+    std::vector<float> a(100 * num_rows, NAN), b(40 * num_rows, NAN), c(33 * num_rows, NAN),
+        d(27 * num_rows, NAN);
     const Ops::LinearOutput outputs[] = {{matrices[0].get(), a.data(), {}},
                                          {matrices[1].get(), b.data(), {}},
+                                         {matrices[3].get(), d.data(), {}},
                                          {matrices[2].get(), c.data(), bias}};
     ops.linear_group(outputs, x.data(), num_rows);
     std::vector<float> rows;
@@ -73,16 +77,16 @@ struct Group {
       rows.insert(rows.end(), a.begin() + 100 * m, a.begin() + 100 * (m + 1));
       rows.insert(rows.end(), b.begin() + 40 * m, b.begin() + 40 * (m + 1));
       rows.insert(rows.end(), c.begin() + 33 * m, c.begin() + 33 * (m + 1));
+      rows.insert(rows.end(), d.begin() + 27 * m, d.begin() + 27 * (m + 1));
     }
     return rows;
   }
 };
 
 TEST_P(QuantizedOps, AGroupHasTheSameBitsOnEveryInstructionSetAndThreadCount) {
-  constexpr int kWidth = 173;
-  const DType types[] = {DType::kQ4_0, DType::kQ4_K, DType::kQ5_1};
-  for (const DType dtype : types) {
-    const int num_inputs = dtype == DType::kQ4_K ? 1024 : 672;
+  constexpr int kWidth = 200;
+  for (const DType dtype : {DType::kQ4_0, DType::kQ4_K, DType::kQ5_1, DType::kQ6_K}) {
+    const int num_inputs = dtype_info(dtype).block_size == 256 ? 1024 : 672;
     const Group group(dtype, num_inputs, random_);
     const auto x = random_floats(static_cast<std::size_t>(19) * num_inputs, random_);
     const auto law = group.multiply(*make_ops(GetParam(), Isa::kRef, 1), x);
@@ -135,12 +139,13 @@ TEST_P(QuantizedOps, EmbeddingsAreNearTheFileOnEveryInstructionSet) {
   EXPECT_LT(std::sqrt(error / norm), 0.01);
 }
 
-TEST(ComputeClassChoice, IsOfIntegersForMatricesOfFiveBitsAndFewer) {
+TEST(ComputeClassChoice, IsOfIntegersForQuantisedMatrices) {
   const std::byte none[1] = {};
   const auto view = [&](DType dtype, std::vector<std::int64_t> shape) {
     return TensorView{"test.weight", dtype, std::move(shape), none};
   };
-  const TensorView norm = view(DType::kF32, {256}), wide = view(DType::kQ8_0, {4, 256});
+  const TensorView norm = view(DType::kF32, {256}), wide = view(DType::kBF16, {4, 256});
+  const TensorView bytes = view(DType::kQ8_0, {4, 256}), six = view(DType::kQ6_K, {4, 256});
   const TensorView narrow = view(DType::kQ5_0, {4, 256}), vector = view(DType::kQ4_0, {256});
   const TensorView super = view(DType::kQ5_K, {4, 256});
   for (const Isa isa : available_isas()) {
@@ -148,7 +153,9 @@ TEST(ComputeClassChoice, IsOfIntegersForMatricesOfFiveBitsAndFewer) {
     EXPECT_EQ(choose_compute_class(std::vector{norm, wide, narrow}, isa), ComputeClass::kQ8);
     EXPECT_EQ(choose_compute_class(std::vector{narrow, super}, isa), ComputeClass::kQ8);
     EXPECT_EQ(choose_compute_class(std::vector{vector, wide}, isa), ComputeClass::kBf16);
-    EXPECT_EQ(choose_compute_class(std::vector{norm, super}, isa),
+    EXPECT_EQ(choose_compute_class(std::vector{norm, wide, bytes}, isa), ComputeClass::kQ8);
+    EXPECT_EQ(choose_compute_class(std::vector{six}, isa), ComputeClass::kQ8);
+    EXPECT_EQ(choose_compute_class(std::vector{norm, super, six}, isa),
               isa == Isa::kAmx ? ComputeClass::kInt8 : ComputeClass::kQ8);
   }
 }

@@ -231,6 +231,15 @@ TEST(Promise1, HoldsForTheClassesOfSmallIntegers) {
   }
 }
 
+// Which every class but bf16 and f32 computes the same way.
+TEST(Promise1, HoldsForIntegersOfSixAndEightBits) {
+  for (const char* file : {"gguf/llama-Q6_K.gguf", "gguf/llama-Q8_0.gguf"}) {
+    SCOPED_TRACE(file);
+    expect_same_bits_everywhere(ComputeClass::kQ8, testing::golden_path(file));
+    if (::testing::Test::HasFatalFailure()) return;
+  }
+}
+
 TEST(Promise1, HoldsForAnInt8Cache) {
   const auto make = [](int num_threads) {
     return Machine::make(ComputeClass::kBf16, device::available_isas().back(), num_threads,

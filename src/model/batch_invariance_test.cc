@@ -107,7 +107,8 @@ TEST(BatchInvariance, IntegerClassesGiveTheSameBitsInCompanyOnEveryIsa) {
   for (const device::ComputeClass compute_class :
        {device::ComputeClass::kInt8, device::ComputeClass::kQ8}) {
     for (const device::Isa isa : device::available_isas()) {
-      for (const std::string name : {"llama-Q4_0.gguf", "llama-Q4_K.gguf", "llama-Q5_1.gguf"}) {
+      for (const std::string name : {"llama-Q4_0.gguf", "llama-Q4_K.gguf", "llama-Q5_1.gguf",
+                                     "llama-Q6_K.gguf", "llama-Q8_0.gguf"}) {
         expect_same_bits_in_company("gguf/" + name,
                                     {.compute_class = compute_class, .isa = isa, .num_threads = 2});
       }

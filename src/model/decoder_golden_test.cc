@@ -176,10 +176,10 @@ TEST(DecoderGolden, Bf16ClassIsNearEveryGguf) {
 
 // The golden models' rows are short, so few groups share a scale and little averages out; the
 // largest deviations seen are 0.19 and 0.028 (int8, Q4_K).
-TEST(DecoderGolden, IntegerClassesAreNearEveryGgufOfFiveBits) {
+TEST(DecoderGolden, IntegerClassesAreNearEveryQuantisedGguf) {
   for (const device::ComputeClass compute_class :
        {device::ComputeClass::kInt8, device::ComputeClass::kQ8}) {
-    for (const char* type : {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K"}) {
+    for (const char* type : {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"}) {
       SCOPED_TRACE(fmt::format("{} {}", type, device::to_string(compute_class)));
       const fs::path path = tutti::testing::golden_path(fmt::format("gguf/llama-{}.gguf", type));
       auto loaded = LoadedModel::load(path, {.compute_class = compute_class,

@@ -72,7 +72,7 @@ Status load_weights(const LoadOptions& options, const EngineSource& files,
 }
 
 // Counts the changes of the layouts of repacked weights.
-constexpr int kRepackLayout = 1;
+constexpr int kRepackLayout = 2;
 
 // What a model's weights were read from: another size or time of change is another model.
 std::string file_identity(const std::filesystem::path& path, const formats::ModelSource& source) {

@@ -46,7 +46,9 @@ TEST(LoadModel, TheComputeClassIsChosenByTheWeightsAndShown) {
   EXPECT_EQ(compute_of(small, true), has_amx ? "int8" : "q8");
   EXPECT_EQ(compute_of(small, false), "bf16");
   EXPECT_EQ(compute_of("demo", true), "bf16");
-  EXPECT_EQ(compute_of(testing::golden_path("gguf/llama-Q8_0.gguf").string(), true), "bf16");
+  for (const char* file : {"gguf/llama-Q8_0.gguf", "gguf/llama-Q6_K.gguf"}) {
+    EXPECT_EQ(compute_of(testing::golden_path(file).string(), true), "q8") << file;
+  }
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-"""soak.py MINUTES: see ../soak.sh."""
+"""soak.py MINUTES PAUSE: see ../soak.sh."""
 import asyncio
 import os
 import pathlib
@@ -20,8 +20,9 @@ def resident(pid):
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-async def client_loop(client, rng, until, counts):
+async def client_loop(client, rng, until, pause, counts):
     while time.monotonic() < until:
+        await asyncio.sleep(rng.random() * 2 * pause)
         asking = asyncio.create_task(ask(client, rng.randrange(1000), rng.randrange(1, 80)))
         if rng.random() < 0.1:  # one who leaves
             await asyncio.sleep(rng.random() * 0.2)
@@ -53,13 +54,14 @@ def check_flat(samples, name):
     return abs(growth) <= TOLERANCE
 
 
-async def soak(server, minutes):
+async def soak(server, minutes, pause):
     rng = random.Random(1)
     until = time.monotonic() + 60 * minutes
     counts = {"answered": 0, "left": 0}
     async with client_of(server) as client:
         watching = asyncio.create_task(watch(server, until))
-        await asyncio.gather(*(client_loop(client, rng, until, counts) for _ in range(NUM_CLIENTS)))
+        await asyncio.gather(
+            *(client_loop(client, rng, until, pause, counts) for _ in range(NUM_CLIENTS)))
         samples = await watching
     print(f"{minutes:g} minutes, {counts['answered']} answers, {counts['left']} clients left early")
     server.wait_until(server.idle, 10)
@@ -71,7 +73,7 @@ def main():
     # A cache that is soon full, so that it does not look like growth.
     server = Server("--kv-cache-size", "16MiB", "--max-model-len", "1024")
     try:
-        is_flat = asyncio.run(soak(server, float(sys.argv[1])))
+        is_flat = asyncio.run(soak(server, float(sys.argv[1]), float(sys.argv[2])))
     finally:
         server.stop()
     sys.exit(0 if is_flat else "memory is not flat")

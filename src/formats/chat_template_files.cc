@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxTemplateBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxTemplates = 64;
-constexpr std::string_view kDefault = "default";
+constexpr std::string_view kDefaultTemplate = "default";
 
 Status too_large(const std::string& where, std::size_t size) {
   return Status(ErrorKind::kTooLarge,
@@ -35,7 +35,7 @@ Status add_from_json(ChatTemplates& templates, const std::string& where,
                      const json::object& object) {
   const json::value* value = object.if_contains("chat_template");
   if (value == nullptr || value->is_null()) return Status();
-  if (value->is_string()) return add(templates, where, kDefault, value->get_string());
+  if (value->is_string()) return add(templates, where, kDefaultTemplate, value->get_string());
   if (!value->is_array()) return corrupt(where + ": chat_template must be a string or a list");
   for (const json::value& entry : value->get_array()) {
     const json::object* fields = entry.if_object();
@@ -70,7 +70,7 @@ Result<ChatTemplates> chat_templates_of(const fs::path& folder,
   const fs::path jinja = folder / "chat_template.jinja";
   if (fs::exists(jinja, ignored)) {
     TUTTI_ASSIGN_OR_RETURN(const std::string text, read_file(jinja, kMaxTemplateBytes));
-    TUTTI_RETURN_IF_ERROR(add(templates, jinja.string(), kDefault, text));
+    TUTTI_RETURN_IF_ERROR(add(templates, jinja.string(), kDefaultTemplate, text));
   }
   const fs::path in_json = folder / "chat_template.json";
   if (fs::exists(in_json, ignored)) {
@@ -92,7 +92,7 @@ Result<ChatTemplates> chat_templates_of(const GgufFile& file) {
     const bool is_named = key.size() > kKey.size() + 1 && key[kKey.size()] == '.';
     if (key.size() > kKey.size() && !is_named) continue;
     TUTTI_ASSIGN_OR_RETURN(const std::string_view text, file.get_string(key));
-    const std::string name = is_named ? key.substr(kKey.size() + 1) : std::string(kDefault);
+    const std::string name = is_named ? key.substr(kKey.size() + 1) : std::string(kDefaultTemplate);
     TUTTI_RETURN_IF_ERROR(add(templates, file.name(), name, text));
   }
   return templates;

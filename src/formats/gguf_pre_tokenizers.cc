@@ -66,11 +66,11 @@ constexpr Pattern kDeepseekLlm[] = {
     R"(Ꜣ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ\x{10400}-\x{1044f}𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+)",
     R"(\s?[!-/:-~！-／：-～‘-‟　-。]+)", R"(\s+$)", R"([一-龥ࠀ-一가-퟿]+)", R"(\p{N})"};
 constexpr Pattern kFalcon[] = {R"([\p{P}\$\+<=>\^~\|`]+)", TUTTI_GPT2, R"([0-9][0-9][0-9])"};
-constexpr Pattern kDefault[] = {R"([\p{P}\$\+<=>\^~\|]+)", TUTTI_GPT2, R"(\p{N}+)",
-                                R"([0-9][0-9][0-9])"};
+constexpr Pattern kDefaultPatterns[] = {R"([\p{P}\$\+<=>\^~\|]+)", TUTTI_GPT2, R"(\p{N}+)",
+                                        R"([0-9][0-9][0-9])"};
 
 constexpr GgufPreTokenizer kPreTokenizers[] = {
-    {.name = "default", .patterns = kDefault},
+    {.name = "default", .patterns = kDefaultPatterns},
     {.name = "llama3", .patterns = kLlama3, .ignore_merges = true, .add_bos = true},
     {.name = "llama-v3", .patterns = kLlama3, .ignore_merges = true, .add_bos = true},
     {.name = "llama-bpe", .patterns = kLlama3, .ignore_merges = true, .add_bos = true},

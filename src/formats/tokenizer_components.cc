@@ -268,8 +268,6 @@ constexpr std::array<Named<Reader<DecoderSpec>>, 8> kDecoders = {{
     {"BPEDecoder", read_bpe_decoder},
 }};
 
-constexpr std::int64_t kMaxId = std::numeric_limits<std::int32_t>::max();
-
 using Pieces = std::vector<text::TemplatePieceSpec>;
 using PieceKind = text::TemplatePieceSpec::Kind;
 
@@ -296,7 +294,7 @@ Status read_template_piece(const JsonFields& fields, const json::object& special
   const JsonFields token_fields(*token, fmt::format("{}.{}", tokens.path(), id));
   TUTTI_ASSIGN_OR_RETURN(const json::array* ids, token_fields.require_array("ids"));
   for (const json::value& value : *ids) {
-    const std::optional<std::int64_t> token_id = int_in_range(value, 0, kMaxId);
+    const std::optional<std::int64_t> token_id = int_in_range(value, 0, kMaxTokenId);
     if (!token_id) return token_fields.wrong("ids", "token ids");
     piece.token_ids.push_back(static_cast<std::int32_t>(*token_id));
   }
@@ -330,7 +328,7 @@ Status read_template(const JsonFields& fields, text::TemplateSpec& spec) {
 Result<text::TemplatePieceSpec> read_bert_token(const JsonFields& fields, std::string_view key) {
   TUTTI_ASSIGN_OR_RETURN(const json::array* pair, fields.require_array(key));
   const std::optional<std::int64_t> id =
-      pair->size() == 2 ? int_in_range((*pair)[1], 0, kMaxId) : std::nullopt;
+      pair->size() == 2 ? int_in_range((*pair)[1], 0, kMaxTokenId) : std::nullopt;
   if (!id) return fields.wrong(key, "a token and its id");
   return text::TemplatePieceSpec{PieceKind::kToken, {static_cast<std::int32_t>(*id)}, 0};
 }

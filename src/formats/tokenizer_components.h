@@ -2,11 +2,15 @@
 #pragma once
 
 #include <boost/json/value.hpp>
+#include <cstdint>
+#include <limits>
 
 #include "base/result.h"
 #include "text/tokenizer_spec.h"
 
 namespace tutti::formats {
+
+inline constexpr std::int64_t kMaxTokenId = std::numeric_limits<std::int32_t>::max();
 
 // Each reads one top-level field, which is not null, and appends to the spec; sequences are
 // flattened. Errors as parse_tokenizer_json.

@@ -21,7 +21,6 @@ using text::ModelKind;
 using text::TokenIndex;
 
 constexpr std::size_t kMaxBytes = std::size_t{256} << 20;
-constexpr std::int64_t kMaxId = std::numeric_limits<std::int32_t>::max();
 
 // Reads the "model" of a tokenizer.json.
 class ModelReader {
@@ -185,7 +184,7 @@ class ModelReader {
 Status read_added_token(const JsonFields& fields, text::TokenizerSpec& spec) {
   text::AddedTokenSpec token;
   TUTTI_ASSIGN_OR_RETURN(token.content, fields.require_string("content"));
-  TUTTI_ASSIGN_OR_RETURN(const auto id, fields.get_int("id", 0, kMaxId));
+  TUTTI_ASSIGN_OR_RETURN(const auto id, fields.get_int("id", 0, kMaxTokenId));
   if (!id) return fields.wrong("id", "a token id");
   token.id = static_cast<std::int32_t>(*id);
   TUTTI_ASSIGN_OR_RETURN(token.special, fields.bool_or("special", false));

@@ -359,7 +359,7 @@ Value chosen(Machine& machine, const Value& input, const Arguments& arguments) {
   return choose(machine, input, arguments, kByAttribute, kWants);
 }
 
-constexpr std::array kFilters = {
+constexpr std::array kSequenceFilters = {
     NamedFilter{"batch", batch},
     NamedFilter{"dictsort", dictsort},
     NamedFilter{"first", first},
@@ -385,6 +385,6 @@ constexpr std::array kFilters = {
 
 }  // namespace
 
-std::span<const NamedFilter> sequence_filters() { return kFilters; }
+std::span<const NamedFilter> sequence_filters() { return kSequenceFilters; }
 
 }  // namespace tutti::text::jinja

@@ -9,8 +9,6 @@
 namespace tutti::text::jinja {
 namespace {
 
-constexpr std::string_view::size_type kNowhere = std::string_view::npos;
-
 Value text_slice(Machine& machine, const Value& self, std::size_t begin, std::size_t end) {
   return Value::string(slice_text(machine.budget(), self.as_text(), begin, end));
 }
@@ -86,7 +84,7 @@ std::vector<Value> split_at(Machine& machine, const Value& self, std::string_vie
   std::size_t begin = 0;
   while (count < 0 || static_cast<Integer>(parts.size()) < count) {
     const std::size_t found = find_bytes(self.view(), separator, begin);
-    if (found == kNowhere) break;
+    if (found == std::string_view::npos) break;
     machine.budget().spend(1);
     parts.push_back(text_slice(machine, self, begin, found));
     begin = found + separator.size();
@@ -103,7 +101,7 @@ std::vector<Value> rsplit_at(Machine& machine, const Value& self, std::string_vi
   machine.budget().spend_for_bytes(end * std::min<std::size_t>(separator.size(), 1 << 20));
   while (count < 0 || static_cast<Integer>(parts.size()) < count) {
     const std::size_t found = self.view().substr(0, end).rfind(separator);
-    if (found == kNowhere) break;
+    if (found == std::string_view::npos) break;
     machine.budget().spend(1);
     parts.push_back(text_slice(machine, self, found + separator.size(), end));
     end = found;
@@ -146,7 +144,7 @@ Value partition(Machine& machine, const Value& self, const Arguments& arguments)
   const std::size_t found = kFromRight ? self.view().rfind(separator.view())
                                        : find_bytes(self.view(), separator.view(), 0);
   const Value empty = Value::string(Text());
-  if (found == kNowhere) {
+  if (found == std::string_view::npos) {
     return machine.heap().tuple(kFromRight ? std::vector<Value>{empty, empty, self}
                                            : std::vector<Value>{self, empty, empty});
   }
@@ -156,7 +154,7 @@ Value partition(Machine& machine, const Value& self, const Arguments& arguments)
                                text_slice(machine, self, behind, self.view().size())});
 }
 
-Value join(Machine& machine, const Value& self, const Arguments& arguments) {
+Value join_with_self(Machine& machine, const Value& self, const Arguments& arguments) {
   const Parameters parameters(machine, "join", arguments, {"iterable"});
   TextBuilder out(machine.budget(), machine.max_output_bytes());
   std::size_t index = 0;
@@ -281,14 +279,14 @@ Value format_map(Machine& machine, const Value& self, const Arguments& arguments
   return Value::string(format_braces(machine, self.as_text(), names));
 }
 
-constexpr std::array kMethods = {
+constexpr std::array kStringMethods = {
     NamedMethod{"capitalize", capitalize},
     NamedMethod{"casefold", lower},
     NamedMethod{"center", justify<Side::kCenter>},
     NamedMethod{"expandtabs", expandtabs},
     NamedMethod{"format", format},
     NamedMethod{"format_map", format_map},
-    NamedMethod{"join", join},
+    NamedMethod{"join", join_with_self},
     NamedMethod{"ljust", justify<Side::kLeft>},
     NamedMethod{"lower", lower},
     NamedMethod{"lstrip", strip<StripSide::kLeft>},
@@ -311,6 +309,6 @@ constexpr std::array kMethods = {
 
 }  // namespace
 
-std::span<const NamedMethod> string_methods() { return kMethods; }
+std::span<const NamedMethod> string_methods() { return kStringMethods; }
 
 }  // namespace tutti::text::jinja

@@ -189,7 +189,7 @@ Value is_integer(Machine&, const Value& self, const Arguments&) {
   return Value::boolean(std::floor(value) == value && std::isfinite(value));
 }
 
-constexpr std::array kMethods = {
+constexpr std::array kStringQueryMethods = {
     NamedMethod{"count", count},
     NamedMethod{"endswith", matches_end<true>},
     NamedMethod{"find", find<false>},
@@ -222,7 +222,7 @@ MethodFunction find_in(std::span<const NamedMethod> methods, std::string_view na
 
 }  // namespace
 
-std::span<const NamedMethod> string_query_methods() { return kMethods; }
+std::span<const NamedMethod> string_query_methods() { return kStringQueryMethods; }
 
 MethodFunction find_method(const Value& self, std::string_view name) {
   switch (self.kind()) {

@@ -328,7 +328,7 @@ Value xmlattr(Machine& machine, const Value& input, const Arguments& arguments) 
   return Value::string(out.finish());
 }
 
-constexpr std::array kFilters = {
+constexpr std::array kTextFilters = {
     NamedFilter{"capitalize", capitalize},
     NamedFilter{"center", center},
     NamedFilter{"e", escape},
@@ -354,7 +354,7 @@ constexpr std::array kFilters = {
 
 }  // namespace
 
-std::span<const NamedFilter> text_filters() { return kFilters; }
+std::span<const NamedFilter> text_filters() { return kTextFilters; }
 
 FilterFunction find_filter(std::string_view name) {
   for (const auto& part : {text_filters(), sequence_filters(), value_filters()}) {

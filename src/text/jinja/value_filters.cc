@@ -212,7 +212,7 @@ Value length(Machine& machine, const Value& input, const Arguments&) {
   fail("object of type '{}' has no len()", type_name(input));
 }
 
-constexpr std::array kFilters = {
+constexpr std::array kValueFilters = {
     NamedFilter{"abs", absolute},          NamedFilter{"attr", attr},
     NamedFilter{"count", length},          NamedFilter{"d", default_value},
     NamedFilter{"default", default_value}, NamedFilter{"filesizeformat", filesizeformat},
@@ -223,6 +223,6 @@ constexpr std::array kFilters = {
 
 }  // namespace
 
-std::span<const NamedFilter> value_filters() { return kFilters; }
+std::span<const NamedFilter> value_filters() { return kValueFilters; }
 
 }  // namespace tutti::text::jinja

@@ -16,7 +16,7 @@ namespace {
 
 using Step = Normalizer::Step;
 
-constexpr std::size_t kMaxSteps = 64;
+constexpr std::size_t kMaxNormalizers = 64;
 constexpr std::size_t kMaxContentBytes = 1024;  // of what a text is replaced by or put beside it
 
 Status check_content(const std::string& content) {
@@ -104,7 +104,7 @@ Step unicode_form(UnicodeForm form) {
 }
 
 // One overload for each normalizer.
-struct Build {
+struct MakeStep {
   using Built = Result<Step>;
   Built operator()(const normalizer::Nfc&) const { return unicode_form(UnicodeForm::kNfc); }
   Built operator()(const normalizer::Nfd&) const { return unicode_form(UnicodeForm::kNfd); }
@@ -154,13 +154,13 @@ struct Build {
 }  // namespace
 
 Result<Normalizer> Normalizer::create(const std::vector<NormalizerSpec>& specs) {
-  if (specs.size() > kMaxSteps) {
+  if (specs.size() > kMaxNormalizers) {
     return invalid_argument("normalizer", fmt::format("{} normalizers in sequence; at most {}",
-                                                      specs.size(), kMaxSteps));
+                                                      specs.size(), kMaxNormalizers));
   }
   Normalizer normalizer;
   for (const NormalizerSpec& spec : specs) {
-    TUTTI_ASSIGN_OR_RETURN(Step step, std::visit(Build{}, spec));
+    TUTTI_ASSIGN_OR_RETURN(Step step, std::visit(MakeStep{}, spec));
     normalizer.steps_.push_back(std::move(step));
   }
   return normalizer;

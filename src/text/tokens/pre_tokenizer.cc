@@ -12,7 +12,7 @@
 namespace tutti::text {
 namespace {
 
-constexpr std::size_t kMaxSteps = 32;
+constexpr std::size_t kMaxPreTokenizers = 32;
 constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 // With the joiners, which are word characters there but not to Oniguruma.
@@ -180,7 +180,7 @@ Status add_pattern(Steps& steps, const PatternSpec& spec, SplitBehavior behavior
 }
 
 // Appends what one spec stands for. One overload for each pre-tokenizer.
-struct Build {
+struct AddSteps {
   Steps& steps;
   bool is_last;
 
@@ -238,15 +238,15 @@ PreTokenizer& PreTokenizer::operator=(PreTokenizer&&) noexcept = default;
 PreTokenizer::~PreTokenizer() = default;
 
 Result<PreTokenizer> PreTokenizer::create(const std::vector<PreTokenizerSpec>& specs) {
-  if (specs.size() > kMaxSteps) {
+  if (specs.size() > kMaxPreTokenizers) {
     return invalid_argument(
         "pre_tokenizer",
-        fmt::format("{} pre-tokenizers in sequence; at most {}", specs.size(), kMaxSteps));
+        fmt::format("{} pre-tokenizers in sequence; at most {}", specs.size(), kMaxPreTokenizers));
   }
   PreTokenizer result;
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const bool is_last = i + 1 == specs.size();
-    TUTTI_RETURN_IF_ERROR(std::visit(Build{result.steps_, is_last}, specs[i]));
+    TUTTI_RETURN_IF_ERROR(std::visit(AddSteps{result.steps_, is_last}, specs[i]));
     result.is_byte_level_ = is_last && std::holds_alternative<pre_tokenizer::ByteLevel>(specs[i]);
   }
   return result;

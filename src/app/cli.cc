@@ -226,6 +226,7 @@ void add_engine(CLI::App& app, FlagTable& table, EngineOptions& options) {
   add_cache_flags(builder, options.model);
   builder.add("promised-bytes", options.promised_bytes, "memory that other models will take");
   builder.add("front-pid", options.front_pid, "the process that starts this one");
+  builder.add("core-group", options.core_group, "which of several engines this one is, from 0");
   builder.add("crash-report", options.crash_report, "file to write when it dies");
   add_log_flags(builder, options.log_level, options.log_format);
 }

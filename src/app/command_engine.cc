@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "app/commands.h"
+#include "base/cpu_limits.h"
 #include "base/log.h"
 #include "engine/channel/serve_channel.h"
 #include "formats/model_source.h"
@@ -54,6 +55,10 @@ class LoadedEngine final : public engine::ServedEngine {
 int run_engine(const EngineOptions& options) {
   log::set_level(options.log_level);
   log::set_format(options.log_format);
+  // A lone thread moves to whichever core is free.
+  if (options.core_group >= 0 && options.model.threads > 1) {
+    confine_process(options.model.threads, options.core_group);
+  }
   const auto make = [&](engine::StepObserver& observer, const std::function<void(double)>& progress)
       -> Result<std::unique_ptr<engine::ServedEngine>> {
     try {

@@ -121,14 +121,16 @@ fs::path crash_dir(const ServeOptions& options) {
   return {};
 }
 
-// `tutti engine MODEL …` with the flags that serve was given.
-store::RemoteEngine remote_engine(const ServeOptions& options) {
-  const auto arguments = [flags = options.engine_flags](const store::LoadOptions& load) mutable {
+// `tutti engine MODEL …` with the flags that serve was given. `core_group`: see place_group().
+store::RemoteEngine remote_engine(const ServeOptions& options, int core_group) {
+  const auto arguments = [flags = options.engine_flags,
+                          core_group](const store::LoadOptions& load) mutable {
     flags["max-model-len"] = std::to_string(load.max_model_len);
     if (load.kv_cache_bytes > 0) flags["kv-cache-size"] = std::to_string(load.kv_cache_bytes);
     if (load.memory_limit > 0) flags["memory-limit"] = std::to_string(load.memory_limit);
     flags["promised-bytes"] = std::to_string(load.promised_bytes);
     flags["front-pid"] = std::to_string(::getpid());
+    flags["core-group"] = std::to_string(core_group);
     std::vector<std::string> line = {"tutti", "engine", load.model.empty() ? "demo" : load.model};
     for (const auto& [name, value] : flags) line.push_back(fmt::format("--{}={}", name, value));
     return line;
@@ -140,12 +142,13 @@ store::RemoteEngine remote_engine(const ServeOptions& options) {
 Status load_models(const ServeOptions& options, server::Server& server) {
   const std::vector<std::string> models = models_of(options);
   TUTTI_ASSIGN_OR_RETURN(const std::vector<std::string> names, served_names(options));
-  const store::RemoteEngine remote = remote_engine(options);
   TUTTI_ASSIGN_OR_RETURN(MemoryLedger ledger, new_ledger(options));
   for (std::size_t i = 0; i < models.size(); ++i) {
     TUTTI_ASSIGN_OR_RETURN(auto load, make_load_options(models[i], options.model));
     load.max_waiting = options.max_waiting;
     ledger.apply(load);
+    const int core_group = models.size() > 1 ? static_cast<int>(i) : -1;
+    const store::RemoteEngine remote = remote_engine(options, core_group);
     TUTTI_ASSIGN_OR_RETURN(auto model, load_with_progress(load, &remote));
     ledger.count(model->facts.plan, model->facts.promised_bytes);
     model->info.name = names[i];

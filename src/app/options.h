@@ -38,6 +38,7 @@ struct EngineOptions {
   std::size_t promised_bytes = 0;
   int max_waiting = 1 << 20;  // serve bounds the queue; what it resumes is never refused
   int front_pid = 0;
+  int core_group = -1;  // which of the engines that share the machine's cores; -1: the only one
   std::string crash_report;  // file to write when it dies; empty: none
   std::string log_level = "info";
   std::string log_format = "text";

@@ -168,6 +168,28 @@ const std::vector<Core>& usable_cores_in_order() {
   return cores;
 }
 
+void confine_process(int num_workers, int group) {
+  const Topology& machine = topology();
+  const std::vector<Core> given = read_usable_cores();
+  if (!machine.loaded || num_workers >= static_cast<int>(given.size())) return;
+  hwloc_bitmap_t allowed = hwloc_bitmap_alloc();
+  hwloc_bitmap_t set = hwloc_bitmap_alloc();
+  for (const Core& core : place_group(given, num_workers, group)) {
+    hwloc_bitmap_set(set, static_cast<unsigned>(core.processor));
+    const hwloc_obj_t unit =
+        hwloc_get_pu_obj_by_os_index(machine.handle, static_cast<unsigned>(core.processor));
+    const hwloc_obj_t whole =
+        unit ? hwloc_get_ancestor_obj_by_type(machine.handle, HWLOC_OBJ_CORE, unit) : nullptr;
+    if (whole) hwloc_bitmap_or(set, set, whole->cpuset);
+  }
+  if (hwloc_get_cpubind(machine.handle, allowed, HWLOC_CPUBIND_PROCESS) == 0) {
+    hwloc_bitmap_and(set, set, allowed);
+    hwloc_set_cpubind(machine.handle, set, HWLOC_CPUBIND_PROCESS);
+  }
+  hwloc_bitmap_free(set);
+  hwloc_bitmap_free(allowed);
+}
+
 bool pin_this_thread(int processor) {
   const Topology& machine = topology();
   if (!machine.loaded) return false;

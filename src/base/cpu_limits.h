@@ -23,6 +23,11 @@ std::optional<double> cgroup_cpu_quota(std::string_view membership,
 // Never empty. Read once, so that a thread that was pinned later does not shrink it.
 const std::vector<Core>& usable_cores_in_order();
 
+// Leaves this process the cores of place_group(), with all their hyperthreads; nothing happens when
+// it was given no more than `num_workers` (>= 1), or the system refuses. To be called before
+// usable_cores_in_order().
+void confine_process(int num_workers, int group);
+
 // Binds the calling thread to one processor by hwloc; false when the system refuses.
 bool pin_this_thread(int processor);
 

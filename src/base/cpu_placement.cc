@@ -40,4 +40,16 @@ std::vector<Core> place_workers(std::span<const Core> cores, int num_workers) {
   return places;
 }
 
+std::vector<Core> place_group(std::span<const Core> cores, int num_workers, int group) {
+  std::vector<Core> left(cores.begin(), cores.end());
+  const int num_groups = static_cast<int>(cores.size()) / num_workers;
+  for (int i = 0; i < group % num_groups; ++i) {
+    const std::vector<Core> taken = place_workers(left, num_workers);
+    std::erase_if(left, [&taken](const Core& core) {
+      return std::find(taken.begin(), taken.end(), core) != taken.end();
+    });
+  }
+  return place_workers(left, num_workers);
+}
+
 }  // namespace tutti

@@ -29,4 +29,8 @@ std::vector<Core> list_cores(hwloc_topology* topology, const hwloc_bitmap_s* all
 // to their cores (the largest remainder first), so that every node's memory is read from.
 std::vector<Core> place_workers(std::span<const Core> cores, int num_workers);
 
+// The same for the group-th (from 0) of several programs with `num_workers` each: cores that no
+// group before it has, from the start again when there are too few for one more.
+std::vector<Core> place_group(std::span<const Core> cores, int num_workers, int group);
+
 }  // namespace tutti

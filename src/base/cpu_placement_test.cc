@@ -3,10 +3,15 @@
 
 #include <gtest/gtest.h>
 #include <hwloc.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <memory>
 #include <set>
 #include <string>
+
+#include "base/cpu_limits.h"
 
 namespace tutti {
 namespace {
@@ -94,6 +99,49 @@ TEST(Placement, NeighbouringWorkersShareANodeAndNoCoreIsTakenTwice) {
       EXPECT_EQ(processors.size(), places.size()) << description;
     }
   }
+}
+
+TEST(Placement, GroupsHaveCoresOfTheirOwnWhileThereAreAny) {
+  Machine machine("node:2 core:4 pu:2");
+  const auto cores = machine.cores();
+  std::set<int> processors;
+  for (int group = 0; group < 2; ++group) {
+    const auto places = place_group(cores, 3, group);
+    EXPECT_EQ(workers_of_nodes(places),
+              (group == 0 ? std::vector<int>{2, 1} : std::vector<int>{1, 2}));
+    for (const Core& core : places) processors.insert(core.processor);
+  }
+  EXPECT_EQ(processors.size(), 6u);
+  EXPECT_EQ(place_group(cores, 3, 2), place_group(cores, 3, 0)) << "two are left, too few";
+  EXPECT_EQ(place_group(cores, 8, 5), cores);
+}
+
+// In a process of its own each time, since a binding is for good.
+TEST(Placement, AProcessIsConfinedToItsGroup) {
+  if (usable_cores_in_order().size() < 2) GTEST_SKIP() << "one core";
+  std::set<int> processors;
+  for (int group = 0; group < 2; ++group) {
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      confine_process(1, group);
+      cpu_set_t set;
+      CPU_ZERO(&set);
+      sched_getaffinity(0, sizeof(set), &set);
+      int first = 0;
+      while (first < CPU_SETSIZE && !CPU_ISSET(first, &set)) ++first;
+      _exit(write(ends[1], &first, sizeof(first)) == sizeof(first) ? 0 : 1);
+    }
+    int processor = -1, status = -1;
+    EXPECT_EQ(read(ends[0], &processor, sizeof(processor)), ssize_t{sizeof(processor)});
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    processors.insert(processor);
+    close(ends[0]);
+    close(ends[1]);
+  }
+  EXPECT_EQ(processors.size(), 2u);
 }
 
 }  // namespace

@@ -22,15 +22,20 @@ PROMPTS = ["Once upon a time", "The old lighthouse", "My cat and I", "In the dee
 class Server(_conformance.Server):
     """A server, and its engine's process."""
 
-    def engine(self):
-        """The engine's process id, or None while there is none."""
+    def engines(self):
+        """The engines' process ids, the oldest first."""
+        found = []
         path = pathlib.Path(f"/proc/{self.process.pid}/task")
         for thread in path.iterdir():
             for child in (thread / "children").read_text().split():
                 command = pathlib.Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
                 if command[1:2] == [b"engine"]:
-                    return int(child)
-        return None
+                    found.append(int(child))
+        return sorted(found)
+
+    def engine(self):
+        """The engine's process id, or None while there is none."""
+        return next(iter(self.engines()), None)
 
     def signal_engine(self, number=signal.SIGKILL):
         pid = self.engine()
@@ -101,9 +106,10 @@ class Stream:
         return self.text, self.logprobs, self.finish, self.usage, self.done
 
 
-async def ask(client, i, tokens=60, pause=0.0, on_line=None):
+async def ask(client, i, tokens=60, pause=0.0, on_line=None, model="demo"):
     stream = Stream()
-    async with client.stream("POST", "/v1/completions", json=body(i, tokens)) as reply:
+    request = {**body(i, tokens), "model": model}
+    async with client.stream("POST", "/v1/completions", json=request) as reply:
         stream.status = reply.status_code
         if reply.status_code != 200:
             stream.error = json.loads(await reply.aread())["error"]

@@ -32,24 +32,24 @@ struct ScratchSizes {
   int rows;
   int head_dim;
   std::size_t packed_query_bytes;   // of all rows
-  std::size_t packed_weight_bytes;  // of all rows and one page
+  std::size_t packed_weight_bytes;  // of all rows and one page; a multiple of 64
 };
 
 // All parts are aligned to 64 bytes, and arrays of one value a row may be read in whole vectors.
 struct AttentionScratch {
-  std::byte* packed_q;    // sequence after sequence
-  std::byte* packed_all;  // all rows as one
-  std::byte* packed_weights;
-  float* sums;            // of the chunk: [head_dim / 32][rows][32]
-  float* total_sums;      // of the chunks before, likewise
-  float* saved;           // [rows][head_dim padded to 32]
-  float* scores;          // [pages of a chunk][rows][32], then the softmax weights
-  std::uint16_t* panels;  // an int8 page as bf16
-  VisitList* visits;      // [2]: of this chunk and the next
-  Seen* seen;             // [rows]
-  int* sequence_of_row;   // [rows]
-  int* first_rows;        // [num_sequences + 1]
-  float* largest;         // [rows], and so all that follow
+  std::byte* packed_q;        // sequence after sequence
+  std::byte* packed_all;      // all rows as one
+  std::byte* packed_weights;  // [pages of a chunk][rows][32]
+  float* sums;                // of the chunk: [head_dim / 32][rows][32]
+  float* total_sums;          // of the chunks before, likewise
+  float* saved;               // [rows][head_dim padded to 32]
+  float* scores;              // [pages of a chunk][rows][32], then the softmax weights
+  std::uint16_t* panels;      // an int8 page as bf16
+  VisitList* visits;          // [2]: of this chunk and the next
+  Seen* seen;                 // [rows]
+  int* sequence_of_row;       // [rows]
+  int* first_rows;            // [num_sequences + 1]
+  float* largest;             // [rows], and so all that follow
   float* weight_sum;
   float* total_largest;
   float* total_weight;
@@ -62,7 +62,7 @@ struct AttentionScratch {
     next_ = static_cast<std::byte*>(memory);
     packed_q = take<std::byte>(sizes.packed_query_bytes);
     packed_all = take<std::byte>(sizes.packed_query_bytes);
-    packed_weights = take<std::byte>(sizes.packed_weight_bytes);
+    packed_weights = take<std::byte>(sizes.packed_weight_bytes * kChunkPages);
     sums = take<float>(sum_floats);
     total_sums = take<float>(sum_floats);
     saved = take<float>(sum_floats);

@@ -1,7 +1,7 @@
 // The bf16 class by AMX: one TDPBF16PS is one step of the law for 16 rows and 16 outputs.
 //
-// Packed rows: for each block of R = 16 rows (the last may have fewer), [inputs / 32][R][32] bf16,
-// so a tile of activations is R x 64 bytes without a gap. A block of a panel holds two tiles of
+// Packed rows are bf16, so a tile of activations is R x 64 bytes without a gap. A block of a panel
+// holds two tiles of
 // weights side by side, rows 128 bytes apart. Two row blocks share them: 2 x 2 tiles of sums take
 // 4 loads and 4 multiplications a block of inputs.
 //
@@ -39,30 +39,16 @@ void configure_tiles(int first_rows, int second_rows) {
   _tile_loadconfig(&config);
 }
 
-std::size_t packed_bytes(int num_rows, int num_inputs) {
-  return static_cast<std::size_t>(num_rows) * num_blocks(num_inputs) * kBlockInputs *
-         sizeof(std::uint16_t);
-}
+using PackedInput = std::uint16_t;
+TUTTI_INLINE void store_packed(PackedInput* packed, Vector x) { store_rounded(packed, x); }
 
-void pack_rows(const PackRows& job) {
-  const int blocks = num_blocks(job.num_inputs);
-  for (int row_block = job.first_row_block; row_block < job.last_row_block; ++row_block) {
-    const int first_row = row_block * kRowBlock;
-    const int left = job.num_rows - first_row;
-    const int rows = left < kRowBlock ? left : kRowBlock;
-    auto* packed = static_cast<std::uint16_t*>(job.packed) +
-                   static_cast<std::ptrdiff_t>(first_row) * blocks * kBlockInputs;
-    for (int row = 0; row < rows; ++row) {
-      const float* x = job.x + (first_row + row) * job.row_stride;
-      for (int k = 0; k < blocks * kBlockInputs; k += 16) {
-        const int count = job.num_inputs - k;
-        const Vector values = count >= 16 ? load(x + k) : load_first(x + k, count < 0 ? 0 : count);
-        const std::ptrdiff_t tile_row = static_cast<std::ptrdiff_t>(k / kBlockInputs) * rows + row;
-        store_rounded(packed + tile_row * kBlockInputs + k % kBlockInputs, values);
-      }
-    }
-  }
-}
+}  // namespace
+}  // namespace tutti::kernels
+
+#include "kernels/cpu/simd_pack.h"
+
+namespace tutti::kernels {
+namespace {
 
 // Row blocks at `x` (and `next`) against the panel; sums at c, 16 rows further for the second.
 struct OneRowBlock {

@@ -20,7 +20,8 @@ namespace {
 constexpr int kRowBlock = 6;
 // Of 1, 2, 4, 8 and 16 KiB, 1 and 2 read fastest on Zen 4.
 constexpr int kPrefetchDistance = 2048;
-constexpr int kQuads = kBlockInputs / 4;  // steps of a block
+constexpr int kQuads = kBlockInputs / 4;     // steps of a block
+constexpr int kRowLanes = kBlockInputs / 2;  // 32-bit lanes of a row's block
 
 }  // namespace
 }  // namespace tutti::kernels
@@ -31,40 +32,24 @@ constexpr int kQuads = kBlockInputs / 4;  // steps of a block
 namespace tutti::kernels {
 namespace {
 
-// Packed rows: for each block of R rows, [inputs / 4][R][2] lanes: the pair of the two even inputs
-// of four, and that of the two odd ones.
-std::size_t packed_bytes(int num_rows, int num_inputs) {
-  return static_cast<std::size_t>(num_rows) * num_blocks(num_inputs) * kBlockInputs *
-         sizeof(std::uint16_t);
+// Of four inputs 0, 1, 2, 3 the packed order is 2, 0, 3, 1: a lane with the pair of the two even
+// ones, then one with that of the odd ones.
+using PackedInput = std::uint16_t;
+TUTTI_INLINE void store_packed(PackedInput* packed, Vector x) {
+  store_rounded(packed, x);
+  const __m256i order = _mm256_setr_epi8(4, 5, 0, 1, 6, 7, 2, 3, 12, 13, 8, 9, 14, 15, 10, 11, 4, 5,
+                                         0, 1, 6, 7, 2, 3, 12, 13, 8, 9, 14, 15, 10, 11);
+  auto* memory = reinterpret_cast<__m256i*>(packed);
+  _mm256_storeu_si256(memory, _mm256_shuffle_epi8(_mm256_loadu_si256(memory), order));
 }
 
-void pack_rows(const PackRows& job) {
-  const int padded = num_blocks(job.num_inputs) * kBlockInputs;
-  for (int block = job.first_row_block; block < job.last_row_block; ++block) {
-    const int first_row = block * kRowBlock;
-    const int left = job.num_rows - first_row;
-    const int rows = left < kRowBlock ? left : kRowBlock;
-    auto* packed = static_cast<std::uint64_t*>(job.packed) +
-                   static_cast<std::ptrdiff_t>(first_row) * (padded / 4);
-    for (int row = 0; row < rows; ++row) {
-      const float* x = job.x + (first_row + row) * job.row_stride;
-      for (int k = 0; k < padded; k += 16) {
-        const int count = job.num_inputs - k;
-        const Vector values = count >= 16 ? load(x + k) : load_first(x + k, count < 0 ? 0 : count);
-        alignas(32) std::uint64_t quads[4];
-        store_rounded(reinterpret_cast<std::uint16_t*>(quads), values);
-        // Each 64 bits are inputs 0, 1, 2, 3 from the lowest; wanted: 2, 0, 3, 1.
-        const __m256i order =
-            _mm256_setr_epi8(4, 5, 0, 1, 6, 7, 2, 3, 12, 13, 8, 9, 14, 15, 10, 11, 4, 5, 0, 1, 6, 7,
-                             2, 3, 12, 13, 8, 9, 14, 15, 10, 11);
-        auto* memory = reinterpret_cast<__m256i*>(quads);
-        _mm256_store_si256(memory, _mm256_shuffle_epi8(_mm256_load_si256(memory), order));
-        std::uint64_t* out = packed + static_cast<std::ptrdiff_t>(k / 4) * rows + row;
-        for (int i = 0; i < 4; ++i) out[i * rows] = quads[i];
-      }
-    }
-  }
-}
+}  // namespace
+}  // namespace tutti::kernels
+
+#include "kernels/cpu/simd_pack.h"
+
+namespace tutti::kernels {
+namespace {
 
 // Indices of 16-bit halves for VPERMT2W over registers a (inputs 0, 1) and b (2, 3): lane i gets
 // half `offset` of lane i of b below that of a.
@@ -109,11 +94,11 @@ TUTTI_INLINE void add_block(const std::uint32_t* x, const std::uint16_t* panel, 
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
       for (int t = 0; t < 2; ++t) {
-        even[r][t] = dot(even[r][t], x[2 * r], even_weights[t]);
-        odd[r][t] = dot(odd[r][t], x[2 * r + 1], odd_weights[t]);
+        even[r][t] = dot(even[r][t], x[kRowLanes * r], even_weights[t]);
+        odd[r][t] = dot(odd[r][t], x[kRowLanes * r + 1], odd_weights[t]);
       }
     }
-    x += 2 * R;
+    x += 2;
     panel += 4 * kPanelOutputs;
   }
 #pragma GCC unroll 16
@@ -139,7 +124,7 @@ void multiply_rows(const PanelProduct& job, const std::uint32_t* x, const PanelA
   const std::uint16_t* panel = to.panel;
   for (int block = 0; block < job.num_blocks; ++block) {
     add_block<R>(x, panel, to.c, orders, stream);
-    x += kBlockInputs / 2 * R;
+    x += kRowLanes * R;
     panel += kPanelBlockValues;
   }
 }
@@ -148,8 +133,8 @@ void multiply_row_block(const PanelProduct& job, int row, const PanelAndSums& to
                         PrefetchStream& stream) {
   const int left = job.num_rows - row;
   const int rows = left < kRowBlock ? left : kRowBlock;
-  const std::ptrdiff_t row_lanes = static_cast<std::ptrdiff_t>(job.total_blocks) * kBlockInputs / 2;
-  const std::ptrdiff_t first_lane = static_cast<std::ptrdiff_t>(job.first_block) * kBlockInputs / 2;
+  const std::ptrdiff_t row_lanes = static_cast<std::ptrdiff_t>(job.total_blocks) * kRowLanes;
+  const std::ptrdiff_t first_lane = static_cast<std::ptrdiff_t>(job.first_block) * kRowLanes;
   const auto* x =
       static_cast<const std::uint32_t*>(job.packed) + row * row_lanes + first_lane * rows;
   switch (rows) {

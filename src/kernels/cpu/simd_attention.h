@@ -1,6 +1,6 @@
 // Attention of a group of query rows over the pages of one key and value head, by the law of
 // ref/ref_attention.h. To be included after a vector_*.h and the products
-// (kRowBlock, packed_bytes, pack_rows, multiply).
+// (kRowBlock, packed_bytes, pack_rows, store_packed, multiply).
 //
 // For each chunk of kAttentionChunk positions: scores = q . keys (a product with one panel for each
 // page), the softmax of each row, sums = weights . values (a product with head_dim / 32 panels of
@@ -186,6 +186,13 @@ class AttentionWalk {
     return beyond < after.list.count ? after.list.visits[beyond].keys + after.offset : nullptr;
   }
 
+  // The rows of one block of inputs are packed one after the other, so that softmax weights are
+  // written where the product reads them.
+  PackedInput* packed_weights_of(int page, int row) const {
+    return reinterpret_cast<PackedInput*>(memory_.packed_weights) +
+           (static_cast<std::ptrdiff_t>(page % kChunkPages) * rows_ + row) * kBlockSize;
+  }
+
   void multiply_keys(const VisitList& list) const {
     for (int i = 0; i < list.count; ++i) {
       const Visit& visit = list.visits[i];
@@ -213,8 +220,8 @@ class AttentionWalk {
     return scaled;
   }
 
-  // Scores of one row -> weights; its largest score and the weights' sum. -1 for the sum says that
-  // it sees nothing of the chunk.
+  // Scores of one row -> packed weights; its largest score and the weights' sum. -1 for the sum
+  // says that it sees nothing of the chunk.
   void soften(int row, int chunk) const {
     Seen seen = memory_.seen[row];
     if (seen.begin < chunk * kAttentionChunk) seen.begin = chunk * kAttentionChunk;
@@ -238,15 +245,16 @@ class AttentionWalk {
     largest = broadcast(memory_.largest[row]);
     Vector sum = zero();
     for (int page = first_page; page <= last_page; ++page) {
-      float* scores = scores_of(page, row);
+      const float* scores = scores_of(page, row);
       const float* scales = page_scales_of(row, page);
+      PackedInput* packed = packed_weights_of(page, row);
       for (int i = 0; i < kBlockSize; i += kLanes) {
         const int first = page * kBlockSize + i;
         Vector weight = exponential(sub(load(scores + i), largest));
         weight = seen_lanes(weight, zero(), seen, first);
         sum = add(sum, weight);
         if (is_int8) weight = seen_lanes(mul(weight, load(scales + i)), zero(), seen, first);
-        store(scores + i, weight);
+        store_packed(packed + i, weight);
       }
     }
     memory_.weight_sum[row] = sum_lanes(sum);
@@ -271,11 +279,9 @@ class AttentionWalk {
     set_zero(memory_.sums, static_cast<std::size_t>(rows_) * padded_dim_);
     for (int i = 0; i < list.count; ++i) {
       const Visit& visit = list.visits[i];
-      const float* weights = scores_of(visit.page, visit.first_row);
-      pack_all(weights, visit.num_rows, kBlockSize, memory_.packed_weights);
       PanelProduct product;
       product.panel = panels_of(visit.keys + job_.value_offset);
-      product.packed = memory_.packed_weights;
+      product.packed = packed_weights_of(visit.page, visit.first_row);
       product.num_rows = visit.num_rows;
       product.total_blocks = product.num_blocks = 1;
       product.num_panels = num_panels(job_.head_dim);

@@ -1,8 +1,6 @@
 // Products of packed rows and panels by fused multiply-add (the law of the sum: panel.h).
 //
-// Packed rows: for each block of R = kRowBlock rows (the last may have fewer), [inputs][R] floats
-// that are bf16 values. So one broadcast load gives a row's input, and the reads of a kernel are
-// one stream from each operand.
+// Packed rows are floats that are bf16 values, so one broadcast load gives a row's input.
 //
 // Bound: fused multiply-adds. Even and odd inputs are summed one after the other, so that all
 // registers hold sums: with 12 rows x 32 outputs in 24 registers, an input costs 24 multiply-adds
@@ -20,35 +18,16 @@
 namespace tutti::kernels {
 namespace {
 
-std::size_t packed_bytes(int num_rows, int num_inputs) {
-  return static_cast<std::size_t>(num_rows) * num_blocks(num_inputs) * kBlockInputs * sizeof(float);
-}
+using PackedInput = float;
+TUTTI_INLINE void store_packed(PackedInput* packed, Vector x) { store(packed, rounded(x)); }
 
-void pack_rows(const PackRows& job) {
-  const int padded = num_blocks(job.num_inputs) * kBlockInputs;
-  for (int block = job.first_row_block; block < job.last_row_block; ++block) {
-    const int first_row = block * kRowBlock;
-    const int left = job.num_rows - first_row;
-    const int rows = left < kRowBlock ? left : kRowBlock;
-    float* packed =
-        static_cast<float*>(job.packed) + static_cast<std::ptrdiff_t>(first_row) * padded;
-    for (int row = 0; row < rows; ++row) {
-      const float* x = job.x + (first_row + row) * job.row_stride;
-      for (int k = 0; k < padded; k += 16) {
-        const int count = job.num_inputs - k;
-        const Vector values = count >= 16 ? load(x + k) : load_first(x + k, count < 0 ? 0 : count);
-        float* out = packed + static_cast<std::ptrdiff_t>(k) * rows + row;
-        if (rows == 1) {
-          store(out, rounded(values));
-          continue;
-        }
-        alignas(64) float lanes[16];
-        store(lanes, rounded(values));
-        for (int i = 0; i < 16; ++i) out[i * rows] = lanes[i];
-      }
-    }
-  }
-}
+}  // namespace
+}  // namespace tutti::kernels
+
+#include "kernels/cpu/simd_pack.h"
+
+namespace tutti::kernels {
+namespace {
 
 // The sum over the even (kFirst 0) or the odd (1) inputs of one block, for R rows and 16 * T
 // outputs.
@@ -70,11 +49,11 @@ TUTTI_INLINE void sum_of_kind(const float* x, const std::uint16_t* panel, Vector
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const Vector input = broadcast(x[kFirst * R + r]);
+      const Vector input = broadcast(x[kBlockInputs * r + kFirst]);
 #pragma GCC unroll 2
       for (int t = 0; t < T; ++t) sums[r][t] = fma(input, weights[t], sums[r][t]);
     }
-    x += 2 * R;
+    x += 2;
     panel += 2 * kPanelOutputs;
   }
 }

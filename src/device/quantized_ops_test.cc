@@ -4,33 +4,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <random>
 
 #include "device/isa.h"
 #include "device/ops.h"
-#include "kernels/testing/random_data.h"
+#include "device/testing/variants.h"
 #include "tensor/dequantize.h"
 
 namespace tutti::device {
 namespace {
 
 using kernels::random_floats;
-using kernels::random_weights;
-
-struct Weight {
-  std::vector<std::byte> bytes;
-  TensorView view;
-
-  Weight(DType dtype, int num_outputs, int num_inputs, std::mt19937& random)
-      : bytes(random_weights(dtype, num_outputs, num_inputs, random)),
-        view{"test.weight", dtype, {num_outputs, num_inputs}, bytes} {}
-};
-
-bool same_bits(std::span<const float> a, std::span<const float> b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
-}
+using testing::same_bits;
+using testing::Weight;
 
 std::unique_ptr<Ops> make_ops(ComputeClass compute_class, Isa isa, int num_threads) {
   return std::move(Ops::create({compute_class, isa, num_threads}).value());

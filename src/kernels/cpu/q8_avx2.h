@@ -6,14 +6,14 @@
 // an addition in 16 bits, which are exact: two products of 4 bits are at most 3810 and sixteen
 // 30480; of 5 bits, the weights less 16 stay within 32512, whatever wraps on the way; so do those
 // of 6 bits less 32 over half a group, where VPMADDWD multiplies them with the half's scale at no
-// cost. Weights of 8 bits are split into sign and magnitude, once for all rows; two products are at
-// most 32512, and each pair is added in 32 bits.
-// More rows than that share weights that were unpacked once: 16 tiles at a time, half of the
+// cost. Few rows split weights of 8 bits into sign and magnitude: two products are at most 32512,
+// and each pair is added in 32 bits. Many split them into two parts of 4 bits, which are summed as
+// such. More rows than that share weights that were unpacked once: 16 tiles at a time, half of the
 // first-level cache.
 //
 // Bound: few rows, the stream of weights; many, issue: 512 products of a row take 16
 // multiplications, 16 additions and 8 broadcasts beside 10 operations for the scales; of 8 bits
-// twice the multiplications and as many signs.
+// twice as many multiplications and additions (with signs 64 rows took a tenth longer).
 //
 // To be included after q8_rows.h, with TUTTI_Q8_DOT defined as 1 or 0: whether there is VPDPBUSD,
 // then as dot_add(sum, weights, inputs).
@@ -27,12 +27,18 @@ namespace {
 // Rows that are multiplied with every panel of a job before the next: their activations stay in
 // the second-level cache.
 constexpr int kRowsAtOnce = 64;
-// Tiles unpacked at a time, and the bytes of one: vectors of weights, then scales, then minimums or
-// the scales of both halves.
-constexpr int kTilesAtOnce = 16;
-constexpr int kUnpackedScales = kQ8PanelOutputs * kQ8GroupInputs;
-constexpr int kUnpackedHalfScales = kUnpackedScales + kQ8PanelOutputs * 4;
-constexpr int kUnpackedBytes = kUnpackedHalfScales + 2 * kQ8PanelOutputs * 4;
+// Tiles that were unpacked: vectors of weights, then scales, then minimums or the scales of both
+// halves. Without VPDPBUSD weights of 8 bits become two parts, w = 16 (high - 8) + low.
+template <DType kType>
+struct Unpacked {
+  static constexpr bool kTwoParts = kCorrectionIsPair && q8_format(kType).bits == 8;
+  static constexpr int kPartBytes = kQ8PanelOutputs * kQ8GroupInputs;
+  static constexpr int kScales = kTwoParts ? 2 * kPartBytes : kPartBytes;
+  static constexpr int kHalfScales = kScales + kQ8PanelOutputs * 4;
+  static constexpr int kBytes = kHalfScales + 2 * kQ8PanelOutputs * 4;
+  // At a time, so that they stay in half of the first-level cache.
+  static constexpr int kTiles = kTwoParts ? 8 : 16;
+};
 constexpr int kMostFewRows = 8;
 // How far ahead of its reads a product of few rows fetches weights, in bytes.
 constexpr int kNearBytes = 1536;
@@ -200,13 +206,49 @@ TUTTI_INLINE void add_products(const std::byte* tile, const std::byte* x, int fi
   }
 }
 
+// dots [row][half of the outputs] of a tile of Q8_0 in two parts.
+template <int R>
+TUTTI_INLINE void dots_of_parts(const std::byte* tile, const std::byte* x, __m256i (&dots)[R][2]) {
+  constexpr int kPartBytes = Unpacked<DType::kQ8_0>::kPartBytes;
+  const std::byte* corrections = x + R * (kQ8GroupInputs + 8);
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    // GCC would keep the inputs that were broadcast for one half for the other, in memory.
+    asm("" : "+r"(x));
+    __m256i low[R], high[R];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      low[r] = _mm256_setzero_si256();
+      high[r] = _mm256_set1_epi32(load_word(corrections + 4 * r));
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < 8; ++t) {
+      const __m256i lower = load_vector(tile + 64 * t + 32 * half);
+      const __m256i upper = load_vector(tile + kPartBytes + 64 * t + 32 * half);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) {
+        const __m256i inputs = _mm256_set1_epi32(load_word(x + (t * R + r) * 4));
+        low[r] = add_product<4>(low[r], {lower, lower}, inputs);
+        high[r] = add_product<4>(high[r], {upper, upper}, inputs);
+      }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      dots[r][half] = _mm256_add_epi32(_mm256_madd_epi16(low[r], _mm256_set1_epi16(1)),
+                                       _mm256_madd_epi16(high[r], _mm256_set1_epi16(16)));
+    }
+  }
+}
+
 // dots [row][half of the outputs] of a tile.
 template <DType kType, int R, bool kUnpacked>
 TUTTI_INLINE void dots_of_tile(const std::byte* tile, const std::byte* x, const Scales& scales,
                                __m256i (&dots)[R][2]) {
   constexpr Q8Format kFormat = q8_format(kType);
   const std::byte* corrections = x + R * (kQ8GroupInputs + 8);
-  if constexpr (kFormat.has_half_scales()) {
+  if constexpr (kUnpacked && Unpacked<kType>::kTwoParts) {
+    dots_of_parts<R>(tile, x, dots);
+  } else if constexpr (kFormat.has_half_scales()) {
 #pragma GCC unroll 2
     for (int s = 0; s < 2; ++s) {
       __m256i sums[R][2];
@@ -240,15 +282,16 @@ TUTTI_INLINE void dots_of_tile(const std::byte* tile, const std::byte* x, const 
 // What unpack_tiles stored.
 template <DType kType>
 TUTTI_INLINE Scales unpacked_scales(const std::byte* tile) {
-  const auto* stored = reinterpret_cast<const float*>(tile + kUnpackedScales);
+  const auto* stored = reinterpret_cast<const float*>(tile + Unpacked<kType>::kScales);
   Scales scales{};
 #pragma GCC unroll 2
   for (int half = 0; half < 2; ++half) {
     scales.scale[half] = _mm256_loadu_ps(stored + 8 * half);
     scales.minimum[half] = _mm256_loadu_ps(stored + 16 + 8 * half);
     if constexpr (q8_format(kType).has_half_scales()) {
-      scales.half_scales[0][half] = load_vector(tile + kUnpackedHalfScales + 32 * half);
-      scales.half_scales[1][half] = load_vector(tile + kUnpackedHalfScales + 64 + 32 * half);
+      scales.half_scales[0][half] = load_vector(tile + Unpacked<kType>::kHalfScales + 32 * half);
+      scales.half_scales[1][half] =
+          load_vector(tile + Unpacked<kType>::kHalfScales + 64 + 32 * half);
     }
   }
   return scales;
@@ -258,7 +301,7 @@ TUTTI_INLINE Scales unpacked_scales(const std::byte* tile) {
 template <DType kType, int R, bool kUnpacked>
 void multiply_block(const std::byte* tiles, const RowBlock& job) {
   constexpr Q8Format kFormat = q8_format(kType);
-  constexpr int kTileBytes = kUnpacked ? kUnpackedBytes : kFormat.tile_bytes();
+  constexpr int kTileBytes = kUnpacked ? Unpacked<kType>::kBytes : kFormat.tile_bytes();
   const std::byte* tile = tiles;
   const std::byte* header = nullptr;
   const std::byte* x = job.x;
@@ -303,22 +346,39 @@ void multiply_block(const std::byte* tiles, const RowBlock& job) {
   }
 }
 
+// The weights of a tile.
+template <DType kType>
+TUTTI_INLINE void unpack_weights(const std::byte* tile, std::byte* out) {
+  constexpr int kBits = q8_format(kType).bits;
+#pragma GCC unroll 8
+  for (int t = 0; t < 8; ++t) {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      std::byte* place = out + 64 * t + 32 * half;
+      const __m256i weights = weights_of<kBits>(tile, t, half);
+      if constexpr (Unpacked<kType>::kTwoParts) {
+        const __m256i nibble = _mm256_set1_epi8(15);
+        const __m256i high = _mm256_and_si256(_mm256_srli_epi16(weights, 4), nibble);
+        store_vector(place, _mm256_and_si256(weights, nibble));
+        store_vector(place + Unpacked<kType>::kPartBytes,
+                     _mm256_xor_si256(high, _mm256_set1_epi8(8)));
+      } else {
+        store_vector(place, weights);
+      }
+    }
+  }
+}
+
 // Tiles [first, first + count) of a panel.
 template <DType kType>
 void unpack_tiles(const std::byte* panel, int first, int count, std::byte* out) {
   constexpr Q8Format kFormat = q8_format(kType);
-  for (int group = first; group < first + count; ++group, out += kUnpackedBytes) {
+  for (int group = first; group < first + count; ++group, out += Unpacked<kType>::kBytes) {
     const std::byte* tile = panel + kFormat.tile_offset(group);
     prefetch_tile<kFormat.tile_bytes()>(tile, kNearBytes, kFarBytes);
     const Scales scales = scales_of<kType>(tile, panel + kFormat.header_offset(group));
-#pragma GCC unroll 8
-    for (int t = 0; t < 8; ++t) {
-#pragma GCC unroll 2
-      for (int half = 0; half < 2; ++half) {
-        store_vector(out + 64 * t + 32 * half, weights_of<kFormat.bits>(tile, t, half));
-      }
-    }
-    auto* stored = reinterpret_cast<float*>(out + kUnpackedScales);
+    unpack_weights<kType>(tile, out);
+    auto* stored = reinterpret_cast<float*>(out + Unpacked<kType>::kScales);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       _mm256_storeu_ps(stored + 8 * half, scales.scale[half]);
@@ -326,8 +386,9 @@ void unpack_tiles(const std::byte* panel, int first, int count, std::byte* out) 
         _mm256_storeu_ps(stored + 16 + 8 * half, scales.minimum[half]);
       }
       if constexpr (kFormat.has_half_scales()) {
-        store_vector(out + kUnpackedHalfScales + 32 * half, scales.half_scales[0][half]);
-        store_vector(out + kUnpackedHalfScales + 64 + 32 * half, scales.half_scales[1][half]);
+        store_vector(out + Unpacked<kType>::kHalfScales + 32 * half, scales.half_scales[0][half]);
+        store_vector(out + Unpacked<kType>::kHalfScales + 64 + 32 * half,
+                     scales.half_scales[1][half]);
       }
     }
   }
@@ -362,7 +423,9 @@ void store_outputs(const float* sums, int num_rows, int num_outputs, float* y,
 constexpr std::size_t kSumBytes = std::size_t{kRowsAtOnce} * kQ8PanelOutputs * sizeof(float);
 
 std::size_t scratch_bytes(int /*num_rows*/, int /*num_inputs*/) {
-  return kSumBytes + std::size_t{kTilesAtOnce} * kUnpackedBytes;
+  constexpr int kSomeType = Unpacked<DType::kQ6_K>::kBytes * Unpacked<DType::kQ6_K>::kTiles;
+  static_assert(Unpacked<DType::kQ8_0>::kBytes * Unpacked<DType::kQ8_0>::kTiles <= kSomeType);
+  return kSumBytes + kSomeType;
 }
 
 // sums[m][n] for rows [first, last) and one panel.
@@ -372,7 +435,7 @@ void multiply_panel(const QuantizedProduct& job, const std::byte* panel, int fir
   std::byte* unpacked = static_cast<std::byte*>(job.scratch) + kSumBytes;
   const int groups = job.num_inputs / kQ8GroupInputs;
   const bool few = last - first <= kMostFewRows;
-  const int groups_at_once = few ? groups : kTilesAtOnce;
+  const int groups_at_once = few ? groups : Unpacked<kType>::kTiles;
   std::memset(sums, 0, static_cast<std::size_t>(last - first) * kQ8PanelOutputs * sizeof(float));
   for (int group = 0; group < groups; group += groups_at_once) {
     const int count = groups - group < groups_at_once ? groups - group : groups_at_once;

@@ -1,0 +1,69 @@
+#include "device/large_buffer.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdio>
+#include <fstream>
+#include <numeric>
+#include <vector>
+
+namespace tutti::device {
+namespace {
+
+TEST(LargeBuffer, IsZeroedAndMoves) {
+  for (const std::size_t size : {std::size_t{100}, std::size_t{5} << 20}) {
+    LargeBuffer buffer(size);
+    EXPECT_GE(buffer.size(), size);
+    EXPECT_TRUE(std::all_of(buffer.data(), buffer.data() + size,
+                            [](std::byte b) { return b == std::byte{0}; }));
+    buffer.data()[size - 1] = std::byte{7};
+    LargeBuffer other = std::move(buffer);
+    EXPECT_EQ(other.data()[size - 1], std::byte{7});
+    EXPECT_EQ(buffer.data(), nullptr);
+  }
+}
+
+// Pages of the mapping that are in memory.
+int resident_pages(const std::byte* bytes, std::size_t size) {
+  std::ifstream smaps("/proc/self/smaps");
+  char start[32];
+  std::snprintf(start, sizeof(start), "%lx-", reinterpret_cast<unsigned long>(bytes));
+  bool inside = false;
+  for (std::string line; std::getline(smaps, line);) {
+    if (line.rfind(start, 0) == 0) inside = true;
+    if (inside && line.rfind("Rss:", 0) == 0) return std::atoi(line.c_str() + 4) / 4;
+  }
+  return -static_cast<int>(size);
+}
+
+TEST(ReleaseFilePages, TakesAFilesPagesAndLeavesOtherMemoryAlone) {
+  constexpr std::size_t kSize = 64 * 4096;
+  std::FILE* file = std::tmpfile();
+  ASSERT_NE(file, nullptr);
+  const std::vector<char> content(kSize, 'x');
+  ASSERT_EQ(std::fwrite(content.data(), 1, kSize, file), kSize);
+  ASSERT_EQ(std::fflush(file), 0);
+  auto* bytes =
+      static_cast<std::byte*>(mmap(nullptr, kSize, PROT_READ, MAP_PRIVATE, fileno(file), 0));
+  ASSERT_NE(static_cast<void*>(bytes), MAP_FAILED);
+  EXPECT_EQ(std::count(bytes, bytes + kSize, std::byte{'x'}), static_cast<long>(kSize));
+  EXPECT_EQ(resident_pages(bytes, kSize), 64);
+  release_file_pages({bytes + 100, kSize - 200});
+  EXPECT_LE(resident_pages(bytes, kSize), 2);
+  EXPECT_EQ(std::count(bytes, bytes + kSize, std::byte{'x'}), static_cast<long>(kSize));
+  munmap(bytes, kSize);
+  std::fclose(file);
+
+  LargeBuffer buffer(kSize);
+  std::memset(buffer.data(), 'y', kSize);
+  release_file_pages({buffer.data(), kSize});
+  EXPECT_EQ(std::count(buffer.data(), buffer.data() + kSize, std::byte{'y'}),
+            static_cast<long>(kSize));
+}
+
+}  // namespace
+}  // namespace tutti::device

@@ -123,7 +123,11 @@ void StepLoop::step() {
   run(plan.rows);
   if (observer_) observer_->step_ends();
   ++num_steps_;
-  cost_model_.observe(work, std::max(1e-9, to_seconds(SteadyClock::now() - begin)));
+  const double seconds = std::max(1e-9, to_seconds(SteadyClock::now() - begin));
+  log::debug("step: {} decode rows, {} prompt rows, {:.0f} positions: {:.2f} ms of {:.2f} expected",
+             work.num_decode_rows, work.num_prefill_rows, work.num_positions, 1000 * seconds,
+             1000 * cost_model_.costs().seconds_of(work));
+  cost_model_.observe(work, seconds);
 }
 
 schedule::StepBudget StepLoop::budget() const {

@@ -21,9 +21,16 @@ constexpr double kInertia = 1e-5;
 // The first steps touch memory for the first time and are slower than any after.
 constexpr std::uint64_t kNumWarmUps = 2;
 
-// A step that took so many times what was expected was disturbed: it counts as that much.
+// A step that took so many times what was expected was disturbed and says nothing, unless it comes
+// after so many others of its kind: then the expectation is wrong.
 constexpr double kOutlier = 3;
+constexpr int kMaxOutliersInARow = 3;
 constexpr std::uint64_t kNumBeforeOutliers = 16;
+
+// Errors are relative to what was expected, not to what was measured: the fit is a mean, and not
+// one in which a quick step counts more than a slow one. An expectation further off than this is
+// not used for it.
+constexpr double kCredible = 4;
 
 constexpr int kMaxRows = 1 << 20;
 
@@ -46,13 +53,19 @@ int StepCosts::num_rows_within(double seconds, int position) const {
 void CostModel::observe(const StepWork& work, double seconds) {
   TUTTI_CHECK(seconds > 0) << "a step of " << seconds << " seconds";
   if (++num_observed_ <= kNumWarmUps) return;
-  max_measured_rows_ = std::max(max_measured_rows_, work.num_prefill_rows);
-  if (num_observed_ > kNumBeforeOutliers) {
-    seconds = std::min(seconds, kOutlier * std::max(1e-6, costs_.seconds_of(work)));
+  const double expected = costs_.seconds_of(work);
+  const bool is_first_of_its_kind = work.num_prefill_rows > 0 && costs_.per_prefill_row == 0;
+  const bool is_outlier = seconds > kOutlier * expected && !is_first_of_its_kind;
+  num_outliers_in_a_row_ = is_outlier ? num_outliers_in_a_row_ + 1 : 0;
+  if (is_outlier && num_observed_ > kNumBeforeOutliers &&
+      num_outliers_in_a_row_ <= kMaxOutliersInARow) {
+    return;
   }
+  max_measured_rows_ = std::max(max_measured_rows_, work.num_prefill_rows);
   const Vector x = {1, work.num_decode_rows / kDecodeUnit, work.num_prefill_rows / kPrefillUnit,
                     work.num_positions / kPositionUnit};
-  const double weight = 1 / (seconds * seconds);
+  const double scale = std::clamp(expected, seconds / kCredible, seconds * kCredible);
+  const double weight = 1 / (scale * scale);
   for (int i = 0; i < kNumCosts; ++i) {
     for (int j = 0; j < kNumCosts; ++j) {
       normal_[i][j] = kFading * normal_[i][j] + weight * x[i] * x[j];

@@ -3,7 +3,8 @@
 // seconds = base + per_decode_row * d + per_prefill_row * p + per_position * a, where d is the rows
 // of sequences that have one, p the rows of prefill chunks, and a the positions that the rows
 // attend to in all. Least squares over relative errors; older steps fade, and what the recent steps
-// say nothing about stays as it was. No coefficient is negative.
+// say nothing about stays as it was. No coefficient is negative. A single step that took much
+// longer than expected is left out, several in a row are believed.
 //
 // Thread safety: owned by the engine's thread. No clock: whoever runs the steps measures them.
 #pragma once
@@ -61,6 +62,7 @@ class CostModel {
   Vector right_{};                          // sum of weight * x y, faded
   std::uint64_t num_observed_ = 0;
   int max_measured_rows_ = 0;
+  int num_outliers_in_a_row_ = 0;
 };
 
 }  // namespace tutti::schedule

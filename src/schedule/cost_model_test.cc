@@ -66,6 +66,36 @@ TEST(CostModel, FollowsAMachineThatBecomesSlower) {
   EXPECT_LT(worst_error(model, slower), 0.1);
 }
 
+// Prompts alone, in steps of one length, say nothing about the base: it is known after a few steps
+// of the first batch that decodes.
+TEST(CostModel, LearnsAtOnceWhatItNeverSaw) {
+  CostModel model;
+  const StepCosts truth{.base = 0.008, .per_prefill_row = 0.0002, .per_position = 2e-8};
+  for (int position = 0; position < 65536;) {
+    const int num_rows = std::max(1, truth.num_rows_within(0.18 - truth.base, position));
+    const StepWork work{0, num_rows, num_rows * (position + num_rows / 2.0)};
+    model.observe(work, truth.seconds_of(work));
+    position += num_rows;
+  }
+  for (int i = 0; i < 10; ++i) {
+    const StepWork work{8, 0, 8.0 * (100 + i)};
+    model.observe(work, truth.seconds_of(work));
+  }
+  EXPECT_NEAR(model.costs().seconds_of({8, 0, 880}), truth.base, 0.1 * truth.base);
+}
+
+// Steps of two lengths by chance: the expectation is their mean, not the shorter.
+TEST(CostModel, ExpectsTheMean) {
+  CostModel model;
+  Steps steps;
+  double sum = 0;
+  for (int i = 0; i < 1000; ++i) {
+    model.observe({8, 0, 800}, steps.pick(0, 1) == 0 ? 0.01 : 0.02);
+    if (i >= 500) sum += model.costs().seconds_of({8, 0, 800});
+  }
+  EXPECT_NEAR(sum / 500, 0.015, 0.0005);
+}
+
 // An hour of nothing but decodes must not make it forget what a prompt costs.
 TEST(CostModel, KeepsWhatItDoesNotSee) {
   CostModel model;

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Streams beside a long prompt: how much longer their gaps become, and what the prompt loses.
 
-    make_random_llama.py /tmp/llama-64k --layers 4 --hidden 1024 --intermediate 2816 --heads 16 \\
-        --kv-heads 4 --max-positions 66560
+    make_random_llama.py /tmp/llama-64k --layers 1 --hidden 896 --intermediate 4864 --heads 7 \\
+        --kv-heads 1 --vocab 65536 --max-positions 66560
     long_prompt.py /tmp/llama-64k [--prompt 65536] [--streams 8] [--binary build/release/bin/tutti]
 
 First the prompt alone, then the streams alone, then both together, all on one server without its

@@ -45,6 +45,8 @@ struct Timings {
   Duration queued{};   // from submission to the first step that held a row of it
   Duration prefill{};  // from there to the first new token
   Duration decode{};   // from there to the end
+
+  Duration total() const { return queued + prefill + decode; }
 };
 
 struct FinishedEvent {
@@ -59,6 +61,7 @@ struct FinishedEvent {
 struct FailedEvent {
   Status status;  // never ok
   Usage usage;
+  Timings timings;  // of the phases that it came to, the last of them up to the end
 };
 
 using Event = std::variant<TokenEvent, FinishedEvent, FailedEvent>;

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/result.h"
 #include "core/ids.h"
@@ -120,6 +121,22 @@ Field<Draft> string_field(std::string name, std::size_t max_bytes, Target target
            std::move(meaning)},
           [max_bytes, target](const FieldInput& input, Draft& draft) {
             return read_string(input, max_bytes, target(draft));
+          }};
+}
+
+// A request's own deadline, into `draft.request.timeout`.
+inline constexpr NumberRange kTimeouts{0, 86400, true};
+template <typename Draft>
+Field<Draft> timeout_field() {
+  return {{"timeout", Support::kHonoured, describe(kTimeouts),
+           "seconds; then the answer ends with an error (status 504 where none was sent). The "
+           "x-request-timeout field says the same; the shorter one holds"},
+          [](const FieldInput& input, Draft& draft) {
+            double seconds = 0;
+            TUTTI_RETURN_IF_ERROR(read_number(input, kTimeouts, seconds));
+            draft.request.timeout =
+                std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+            return Status();
           }};
 }
 

@@ -136,6 +136,7 @@ Table common_rows() {
           "top_logprobs", {0, kMaxTopLogprobs},
           [](Draft& d) -> int& { return d.request.sampling.top_logprobs; },
           "and of the best so many at each place; only with `logprobs: true`"),
+      timeout_field<Draft>(),
       refused_field<Draft>("format", "\"\"", "no constrained answers yet"),
   };
 }

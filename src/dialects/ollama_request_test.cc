@@ -263,5 +263,18 @@ TEST(OllamaNames, AreCompletedByTheirTag) {
   EXPECT_EQ(canonical_name(""), "");
 }
 
+TEST(OllamaRequest, HasATimeout) {
+  EXPECT_FALSE(generate("").timeout);
+  EXPECT_EQ(generate(R"("timeout":1.5)").timeout, Duration(std::chrono::milliseconds(1500)));
+  EXPECT_EQ(good(parse_chat_with(R"("timeout":2)")).request.timeout,
+            Duration(std::chrono::seconds(2)));
+  for (const char* bad : {"0", "-1", "86401", "\"5\"", "true"}) {
+    const auto parsed = parse_generate_with(fmt::format(R"("timeout":{})", bad));
+    ASSERT_FALSE(parsed.ok()) << bad;
+    EXPECT_EQ(parsed.status().field(), "timeout");
+    EXPECT_THAT(parsed.status().message(), HasSubstr("86400")) << bad;
+  }
+}
+
 }  // namespace
 }  // namespace tutti::dialects::ollama

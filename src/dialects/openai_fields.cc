@@ -18,7 +18,6 @@ constexpr std::size_t kMaxTokenIds = 4096;
 constexpr std::size_t kMaxPrompts = 256;
 constexpr std::size_t kMaxPromptTokens = std::size_t{1} << 22;
 constexpr std::int64_t kMaxPriority = 1000;
-constexpr NumberRange kTimeouts{0, 86400, true};
 constexpr std::size_t kMaxLogitBias = std::size_t{1} << 16;
 
 // The id that a key of logit_bias writes in decimal digits, without sign or leading zeros.
@@ -126,14 +125,6 @@ Status read_cache_salt(const FieldInput& input, Draft& draft) {
   TUTTI_RETURN_IF_ERROR(read_string(input, 1024, draft.request.cache_salt));
   return draft.request.cache_salt.empty() ? wrong_value(input, "a string that is not empty")
                                           : Status();
-}
-
-Status read_timeout(const FieldInput& input, Draft& draft) {
-  double seconds = 0;
-  TUTTI_RETURN_IF_ERROR(read_number(input, kTimeouts, seconds));
-  draft.request.timeout =
-      std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
-  return {};
 }
 
 Status read_metadata(const FieldInput& input, Draft&) {
@@ -256,10 +247,7 @@ Table common_rows() {
           "priority", {-kMaxPriority, kMaxPriority},
           [](Draft& d) -> int& { return d.request.priority; },
           "default 0; requests of a smaller number are computed first"),
-      {{"timeout", Support::kHonoured, describe(kTimeouts),
-        "seconds; then the answer ends with an error (status 504 where none was sent). The "
-        "x-request-timeout field says the same; the shorter one holds"},
-       read_timeout},
+      timeout_field<Draft>(),
   };
 }
 

@@ -76,6 +76,9 @@ TEST_F(DeadlineTest, OneThatPassesEndsTheSequenceAndFreesItsBlocks) {
   EXPECT_TRUE(second->tokens().empty());
   EXPECT_EQ(engine_->stats().num_used_blocks, 0);
   EXPECT_EQ(engine_->stats().num_waiting + engine_->stats().num_running, 0);
+  EXPECT_GT(first->failed()->timings.decode, milliseconds(20));
+  EXPECT_GT(second->failed()->timings.queued, milliseconds(40));
+  EXPECT_EQ(second->failed()->timings.prefill, Duration{}) << "it came to no step";
 }
 
 TEST_F(DeadlineTest, OneThatIsPastIsRefused) {
@@ -127,18 +130,26 @@ TEST_F(DeadlineTest, CancellationIsQuickInEveryPhase) {
     EXPECT_LT(SteadyClock::now() - begin, milliseconds(250)) << "sequence " << id;
     EXPECT_EQ(recorder->failed()->status.kind(), ErrorKind::kCancelled);
   }
+  const auto failed = prefilling->failed();
+  ASSERT_TRUE(failed);
+  const Timings timings = failed->timings;
+  EXPECT_GT(timings.prefill, milliseconds(100));
+  EXPECT_LT(timings.queued, milliseconds(280)) << "what it waited is no part of its prefill";
+  EXPECT_EQ(timings.decode, Duration{});
   EXPECT_EQ(engine_->stats().num_used_blocks, 0);
   EXPECT_EQ(engine_->stats().num_pending_prompt_tokens, 0u);
 }
 
 TEST_F(DeadlineTest, AFullQueueSaysWhenToComeBack) {
   EXPECT_EQ(seconds_to_a_place({}), 1);
-  EXPECT_EQ(seconds_to_run({}), 0);
   EngineStats stats;
   stats.num_waiting = 30;
   stats.ended_per_second = 0.5;
   EXPECT_EQ(seconds_to_a_place(stats), 2);
-  EXPECT_EQ(seconds_to_run(stats), 60);
+  stats.unavailable_for = std::chrono::seconds(3);
+  EXPECT_EQ(seconds_to_a_place(stats), 5) << "and until there is an engine";
+  stats.ended_per_second = 1e-6;
+  EXPECT_EQ(seconds_to_a_place(stats), 600);
 }
 
 }  // namespace

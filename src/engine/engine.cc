@@ -173,15 +173,20 @@ class EngineThread final : public EngineChannel {
 
 }  // namespace
 
+void RowsOfSteps::observe(int num_rows) {
+  ++counts[std::lower_bound(kBounds.begin(), kBounds.end(), num_rows) - kBounds.begin()];
+  sum += static_cast<std::uint64_t>(num_rows);
+}
+
+void RowsOfSteps::add(const RowsOfSteps& other) {
+  for (std::size_t i = 0; i < counts.size(); ++i) counts[i] += other.counts[i];
+  sum += other.sum;
+}
+
 double seconds_to_a_place(const EngineStats& stats) {
   // One a second until it is known: a client that comes back too soon is told again.
   const double rate = stats.ended_per_second > 0 ? stats.ended_per_second : 1;
-  return std::min(1 / rate, 600.0);
-}
-
-double seconds_to_run(const EngineStats& stats) {
-  if (stats.num_waiting == 0 || stats.ended_per_second <= 0) return 0;
-  return stats.num_waiting / stats.ended_per_second;
+  return std::min(to_seconds(stats.unavailable_for) + 1 / rate, 600.0);
 }
 
 Result<std::unique_ptr<EngineChannel>> start_engine(model::Model& model, device::Ops& ops,

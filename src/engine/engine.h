@@ -1,6 +1,7 @@
 // The engine: sequences in, events out. One thread owns sequences, scheduler and block pool.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -38,6 +39,18 @@ struct EngineOptions {
   std::optional<Duration> target_itl;
 };
 
+// How many token rows the steps held. Bounds as vLLM's.
+struct RowsOfSteps {
+  static constexpr std::array<int, 13> kBounds = {1,   8,    16,   32,   64,   128,  256,
+                                                  512, 1024, 2048, 4096, 8192, 16384};
+  // counts[i]: steps of (kBounds[i - 1], kBounds[i]] rows; the last: of more.
+  std::array<std::uint64_t, kBounds.size() + 1> counts{};
+  std::uint64_t sum = 0;
+
+  void observe(int num_rows);
+  void add(const RowsOfSteps& other);
+};
+
 // A moment's state, for metrics and health. Counters only grow.
 struct EngineStats {
   int num_running = 0;
@@ -62,6 +75,7 @@ struct EngineStats {
   // compute, about how long that will last.
   std::uint64_t num_restarts = 0;
   Duration unavailable_for{};
+  RowsOfSteps rows_of_steps;
 };
 
 // Sees the engine's steps as they happen, for whoever watches over the engine.
@@ -78,11 +92,9 @@ class StepObserver {
   virtual void published() = 0;
 };
 
-// From the rate at which sequences end: seconds until one more may be submitted to a full queue
-// (at most 600; for Retry-After), and until one that comes last begins to run (0 while nobody waits
-// or nothing is known).
+// Seconds until one more may be submitted to a full queue, in (0, 600], for Retry-After: until
+// there is an engine to compute, and from then on by the rate at which sequences end.
 double seconds_to_a_place(const EngineStats& stats);
-double seconds_to_run(const EngineStats& stats);
 
 // The front's end of the channel to an engine. Here the engine is a thread of this process; the
 // interface is what a channel to another process offers too.

@@ -123,6 +123,7 @@ void StepLoop::step() {
   run(plan.rows);
   if (observer_) observer_->step_ends();
   ++num_steps_;
+  rows_of_steps_.observe(work.num_decode_rows + work.num_prefill_rows);
   const double seconds = std::max(1e-9, to_seconds(SteadyClock::now() - begin));
   log::debug("step: {} decode rows, {} prompt rows, {:.0f} positions: {:.2f} ms of {:.2f} expected",
              work.num_decode_rows, work.num_prefill_rows, work.num_positions, 1000 * seconds,
@@ -250,6 +251,7 @@ void StepLoop::fail(SequenceId id, Status status) {
   FailedEvent event;
   event.status = std::move(status);
   event.usage = usage_of(id);
+  event.timings = timings_of(id);
   OpenSequence sequence = close(id);
   ended_.emplace_back(id, std::move(sequence.sink), std::move(event));
 }
@@ -299,7 +301,8 @@ EngineStats StepLoop::stats() const {
           .num_pending_prompt_tokens = state_.num_pending_prompt_tokens(),
           .prompt_tokens_per_second = seconds_a_row > 0 ? 1 / seconds_a_row : 0,
           .ended_per_second = drain_rate_.per_second(SteadyClock::now()),
-          .last_token_time = last_token_time_};
+          .last_token_time = last_token_time_,
+          .rows_of_steps = rows_of_steps_};
 }
 
 }  // namespace tutti::engine

@@ -117,6 +117,7 @@ class StepLoop {
   DrainRate drain_rate_;
   std::vector<SamplerScratch> scratches_;  // one for each worker of the pool
   std::uint64_t num_steps_ = 0;
+  RowsOfSteps rows_of_steps_;
   std::uint64_t num_generation_tokens_ = 0;
   TimePoint last_token_time_{};
 };

@@ -64,7 +64,8 @@ void CostModel::observe(const StepWork& work, double seconds) {
   max_measured_rows_ = std::max(max_measured_rows_, work.num_prefill_rows);
   const Vector x = {1, work.num_decode_rows / kDecodeUnit, work.num_prefill_rows / kPrefillUnit,
                     work.num_positions / kPositionUnit};
-  const double scale = std::clamp(expected, seconds / kCredible, seconds * kCredible);
+  const bool is_credible = expected > seconds / kCredible && expected < seconds * kCredible;
+  const double scale = is_credible ? expected : seconds;
   const double weight = 1 / (scale * scale);
   for (int i = 0; i < kNumCosts; ++i) {
     for (int j = 0; j < kNumCosts; ++j) {

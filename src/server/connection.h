@@ -98,6 +98,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Ends it with an error when its time is over or the server's is.
   void end_when_due(const GenerationCall& call, Generation& generation);
   // Writes the request's line of the log.
+  // Cancels what still runs of the generation and waits a moment for the engine to say so, for its
+  // times.
+  boost::asio::awaitable<void> settle(Generation& generation);
   void finish_record(const Generation* generation);
   void keep_content(const std::vector<dialects::OutputDelta>& deltas);
 

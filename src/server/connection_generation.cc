@@ -213,8 +213,22 @@ asio::awaitable<bool> Connection::run_generation(const Route& route, const HttpR
   } else {
     keeps = co_await send_whole(route, request, call, **generation);
   }
+  co_await settle(**generation);
   finish_record(generation->get());
   co_return keeps;
+}
+
+asio::awaitable<void> Connection::settle(Generation& generation) {
+  // What a cancellation may take.
+  constexpr auto kLongest = std::chrono::milliseconds(250);
+  if (!generation.has_open()) co_return;
+  generation.cancel();
+  const TimePoint deadline = SteadyClock::now() + kLongest;
+  while (true) {
+    generation.take();
+    if (!generation.has_open() || SteadyClock::now() >= deadline) co_return;
+    co_await signal_->wait_until(deadline);
+  }
 }
 
 void Connection::end_when_due(const GenerationCall& call, Generation& generation) {

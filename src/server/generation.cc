@@ -21,6 +21,10 @@ void observe_sequence(ModelMetrics& metrics, const Usage& usage, const Timings& 
   metrics.prompt_tokens.observe(usage.prompt_tokens);
   metrics.generation_tokens.observe(usage.completion_tokens);
   metrics.e2e_latency.observe(to_seconds(total));
+  if (usage.completion_tokens > 1) {
+    metrics.time_per_output_token.observe(to_seconds(timings.decode) /
+                                          (usage.completion_tokens - 1));
+  }
   metrics.queue_time.observe(to_seconds(timings.queued));
   metrics.prefill_time.observe(to_seconds(timings.prefill));
   metrics.decode_time.observe(to_seconds(timings.decode));
@@ -75,7 +79,9 @@ Status Generation::submit_all() {
                         .timings = {},
                         .tokens = {}});
   }
+  if (metrics_) metrics_->params_n.observe(std::max(1, request.n));
   for (std::size_t prompt = 0; prompt < prepared_.prompts.size(); ++prompt) {
+    if (metrics_) metrics_->params_max_tokens.observe(prepared_.prompts[prompt].max_tokens);
     for (int i = 0; i < std::max(1, request.n); ++i) {
       TUTTI_RETURN_IF_ERROR(submit_choice(prompt, i));
     }
@@ -114,10 +120,13 @@ Status Generation::submit_choice(std::size_t prompt_index, int choice_of_prompt)
 }
 
 std::vector<dialects::OutputDelta> Generation::take() {
-  std::vector<dialects::OutputDelta> deltas;
+  std::vector<dialects::OutputDelta> deltas, ignored;
   for (InboxItem& item : inbox_->take()) {
-    if (finished()) break;
-    handle(item, deltas);
+    if (failure_.ok()) {
+      handle(item, deltas);
+    } else if (!std::holds_alternative<TokenEvent>(item.event)) {
+      handle(item, ignored);
+    }
   }
   return deltas;
 }
@@ -172,16 +181,17 @@ void Generation::on_finished(Choice& choice, const FinishedEvent& event,
 
 void Generation::on_failed(Choice& choice, const FailedEvent& event) {
   if (!choice.stream.finished()) {
+    choice.timings = event.timings.total() > Duration{} ? event.timings : own_timings(choice);
     if (metrics_) metrics_->finished_abort.fetch_add(1, std::memory_order_relaxed);
     close_choice(choice, event.usage);
-    failure_ = event.status;
+    if (failure_.ok()) failure_ = event.status;
     cancel_open();
     return;
   }
   // The answer to the cancel after a stop string.
   Usage usage = event.usage;
   usage.completion_tokens = choice.stream.num_tokens();
-  choice.timings.prefill = choice.first_token - submitted_;
+  choice.timings = event.timings;
   choice.timings.decode = choice.last_token - choice.first_token;
   if (metrics_) metrics_->finished_stop.fetch_add(1, std::memory_order_relaxed);
   close_choice(choice, usage);
@@ -193,14 +203,18 @@ void Generation::fail(Status status) {
   cancel_open();
 }
 
+Timings Generation::own_timings(const Choice& choice) const {
+  if (choice.stream.num_tokens() == 0) return {.queued = SteadyClock::now() - submitted_};
+  return {.prefill = choice.first_token - submitted_,
+          .decode = choice.last_token - choice.first_token};
+}
+
 void Generation::close_choice(Choice& choice, const Usage& usage) {
   choice.open = false;
   choice.usage = usage;
   --num_open_;
   if (metrics_) {
-    const TimePoint now = SteadyClock::now();
-    observe_sequence(*metrics_, usage, choice.timings, now - submitted_);
-    metrics_->drain_rate.count(now);
+    observe_sequence(*metrics_, usage, choice.timings, SteadyClock::now() - submitted_);
   }
 }
 
@@ -236,13 +250,9 @@ GenerationReport Generation::report() const {
   bool any_length = false;
   for (std::size_t i = 0; i < choices_.size(); ++i) {
     const Choice& choice = choices_[i];
-    Timings timings = choice.timings;
-    int completion_tokens = choice.usage.completion_tokens;
-    if (choice.open) {
-      completion_tokens = choice.stream.num_tokens();
-      if (completion_tokens > 0) timings.prefill = choice.first_token - submitted_;
-      if (completion_tokens > 0) timings.decode = choice.last_token - choice.first_token;
-    }
+    const Timings timings = choice.open ? own_timings(choice) : choice.timings;
+    const int completion_tokens =
+        choice.open ? choice.stream.num_tokens() : choice.usage.completion_tokens;
     any_length |= choice.reason == FinishReason::kLength;
     report.usage.completion_tokens += completion_tokens;
     report.timings = longest(report.timings, timings);
@@ -263,9 +273,10 @@ void Generation::record_outcome() {
   for (const Choice& choice : choices_) {
     if (choice.open) metrics_->finished_abort.fetch_add(1, std::memory_order_relaxed);
   }
-  metrics_->count_request(!failure_.ok()   ? Outcome::kFailed
-                          : num_open_ == 0 ? Outcome::kSucceeded
-                                           : Outcome::kCancelled);
+  const bool is_cancelled = !failure_.ok() && failure_.kind() == ErrorKind::kCancelled;
+  metrics_->count_request(is_cancelled || (failure_.ok() && num_open_ > 0) ? Outcome::kCancelled
+                          : !failure_.ok()                                 ? Outcome::kFailed
+                                                                           : Outcome::kSucceeded);
 }
 
 }  // namespace tutti::server

@@ -42,6 +42,11 @@ class Generation {
   bool finished() const { return !failure_.ok() || num_open_ == 0; }
   // Ends the request with this error, unless it has finished; what still runs is cancelled.
   void fail(Status status);
+  // Sequences of which the engine has not told the end; after a failure or an interruption they
+  // end soon, and then report() has their times.
+  bool has_open() const { return num_open_ > 0; }
+  // Cancels what still runs. take() goes on to receive what the engine says of it.
+  void cancel() { cancel_open(); }
   // Not ok when a sequence failed or fail() was called; the others are cancelled then, and
   // nothing more is given out.
   const Status& failure() const { return failure_; }
@@ -74,6 +79,9 @@ class Generation {
   void on_finished(Choice& choice, const FinishedEvent& event,
                    std::vector<dialects::OutputDelta>& deltas);
   void on_failed(Choice& choice, const FailedEvent& event);
+  // The phases as they look from here, for a sequence of which the engine has told nothing: the
+  // time in the queue counts as prefill once there is a token.
+  Timings own_timings(const Choice& choice) const;
   void close_choice(Choice& choice, const Usage& usage);
   void cancel_open();
   void record_outcome();

@@ -1,5 +1,8 @@
 #include "server/generation_call.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/log.h"
 #include "dialects/ollama.h"
 #include "dialects/openai.h"
@@ -54,6 +57,7 @@ Result<GenerationCall> prepare_call(Endpoint endpoint, const std::string& body,
                                     int max_sequences) {
   GenerationCall call;
   call.received = context.received;
+  TUTTI_RETURN_IF_ERROR(context.tenant_status);
   TUTTI_ASSIGN_OR_RETURN(dialects::ParsedRequest parsed, parse_body(endpoint, body));
   TUTTI_ASSIGN_OR_RETURN(call.served, registry.find(parsed.request.model));
   // As vLLM: the header's id wins over the body's.
@@ -89,8 +93,8 @@ dialects::Completion complete(const GenerationCall& call, const Generation* gene
 }
 
 int retry_after_seconds(const ServedModel& served) {
-  const double rate = served.metrics->drain_rate.per_second(SteadyClock::now());
-  return retry_after_seconds(served.model->engine->stats().num_waiting, rate);
+  const double seconds = engine::seconds_to_a_place(served.model->engine->stats());
+  return std::max(1, static_cast<int>(std::ceil(seconds)));
 }
 
 }  // namespace tutti::server

@@ -83,6 +83,33 @@ TEST_F(GenerationTest, DeltasAreTheTextOfTheTokens) {
   EXPECT_EQ(completion.context.size(), engine_.submitted()[0].prompt.size() + ids(text).size());
 }
 
+// What the engine says of a cancelled one comes after the end, and the report has it.
+TEST_F(GenerationTest, ReportsTheTimesOfWhatWasCancelled) {
+  auto generation = start(text_request("Once"));
+  engine_.token(0, ids(" upon")[0]);
+  drain(*generation);
+  generation->fail({ErrorKind::kDeadlineExceeded, "the deadline has passed"});
+  EXPECT_TRUE(generation->has_open());
+  EXPECT_TRUE(generation->take().empty());
+  EXPECT_FALSE(generation->has_open());
+  const GenerationReport report = generation->report();
+  EXPECT_EQ(report.timings.queued, std::chrono::seconds(1));
+  EXPECT_EQ(report.timings.prefill, std::chrono::seconds(2));
+  EXPECT_EQ(report.end, "deadline_exceeded") << "and the reason stays";
+}
+
+TEST_F(GenerationTest, CountsWhatItsClientLeftAsCancelled) {
+  {
+    auto generation = start(text_request("Once"));
+    generation->cancel();
+    EXPECT_TRUE(generation->take().empty());
+    EXPECT_FALSE(generation->has_open());
+    EXPECT_EQ(generation->report().end, "cancelled");
+  }
+  EXPECT_EQ(metrics_.requests[static_cast<std::size_t>(Outcome::kCancelled)].load(), 1u);
+  EXPECT_EQ(metrics_.requests[static_cast<std::size_t>(Outcome::kFailed)].load(), 0u);
+}
+
 TEST_F(GenerationTest, WakesOnlyWhenTheInboxWasEmpty) {
   auto generation = start(text_request("Once"));
   for (const TokenId id : ids(" upon a time")) engine_.token(0, id);

@@ -15,6 +15,8 @@ constexpr double kInterTokenBounds[] = {.001, .0025, .005, .01, .025, .05, .075,
 constexpr double kLatencyBounds[] = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
                                      30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
 
+constexpr double kParamsNBounds[] = {1, 2, 5, 10, 20};
+
 // 1, 2, 5, 10, 20, 50 … up to `limit`, as vLLM counts tokens.
 std::vector<double> token_bounds(int limit) {
   std::vector<double> bounds;
@@ -124,6 +126,9 @@ const HistogramRow kHistogramRows[] = {
      &ModelMetrics::inter_token_latency},
     {"e2e_request_latency_seconds", "From submission to a sequence's end.",
      &ModelMetrics::e2e_latency},
+    {"request_time_per_output_token_seconds",
+     "Mean time of a sequence's tokens after the first; sequences of one token are left out.",
+     &ModelMetrics::time_per_output_token},
     {"request_queue_time_seconds", "From submission to the first step.", &ModelMetrics::queue_time},
     {"request_inference_time_seconds", "From the first step to the end.",
      &ModelMetrics::inference_time},
@@ -133,6 +138,9 @@ const HistogramRow kHistogramRows[] = {
     {"request_prompt_tokens", "Prompt tokens of a sequence.", &ModelMetrics::prompt_tokens},
     {"request_generation_tokens", "Generated tokens of a sequence.",
      &ModelMetrics::generation_tokens},
+    {"request_params_n", "`n` of a request.", &ModelMetrics::params_n},
+    {"request_params_max_tokens", "The most new tokens that a prompt's answer may have.",
+     &ModelMetrics::params_max_tokens},
 };
 
 void append_head(std::string& out, const std::string& name, const char* type, const char* help) {
@@ -153,6 +161,30 @@ void append_histogram(std::string& out, const std::string& name, const ModelMetr
                   label, format_number(histogram.sum()), histogram.cumulative_count(num_bounds));
 }
 
+void append_rows_of_steps(std::string& out, const std::string& name, const ModelSnapshot& model) {
+  const engine::RowsOfSteps& rows = model.engine.rows_of_steps;
+  const std::string label = escape_label(model.metrics->name);
+  std::uint64_t count = 0;
+  for (std::size_t i = 0; i < rows.counts.size(); ++i) {
+    count += rows.counts[i];
+    const bool is_last = i == rows.kBounds.size();
+    out += fmt::format("{}_bucket{{model_name=\"{}\",le=\"{}\"}} {}\n", name, label,
+                       is_last ? "+Inf" : std::to_string(rows.kBounds[i]), count);
+  }
+  out += fmt::format("{0}_sum{{model_name=\"{1}\"}} {2}\n{0}_count{{model_name=\"{1}\"}} {3}\n",
+                     name, label, rows.sum, count);
+}
+
+// A constant 1, whose labels tell the sizes: vLLM's dashboards multiply them.
+void append_cache_config(std::string& out, const std::string& name, const ModelSnapshot& model) {
+  const CacheConfig& cache = model.metrics->cache_config;
+  out += fmt::format(
+      "{}{{model_name=\"{}\",block_size=\"{}\",cache_dtype=\"{}\",enable_prefix_caching=\"{}\","
+      "num_gpu_blocks=\"{}\",num_cpu_blocks=\"0\"}} 1\n",
+      name, escape_label(model.metrics->name), kBlockSize, escape_label(cache.dtype),
+      cache.use_prefix_cache ? "True" : "False", model.engine.num_blocks);
+}
+
 void append_models(std::string& out, const std::string& prefix,
                    std::span<const ModelSnapshot> models) {
   if (models.empty()) return;
@@ -170,6 +202,12 @@ void append_models(std::string& out, const std::string& prefix,
       append_histogram(out, prefix + row.name, *model.metrics, model.metrics->*row.histogram);
     }
   }
+  const std::string rows_of_steps = prefix + "iteration_tokens_total";
+  append_head(out, rows_of_steps, "histogram", "Token rows of a forward pass.");
+  for (const ModelSnapshot& model : models) append_rows_of_steps(out, rows_of_steps, model);
+  const std::string cache_config = prefix + "cache_config_info";
+  append_head(out, cache_config, "gauge", "The KV cache; num_gpu_blocks is where the model is.");
+  for (const ModelSnapshot& model : models) append_cache_config(out, cache_config, model);
 }
 
 }  // namespace
@@ -191,18 +229,21 @@ std::uint64_t Histogram::cumulative_count(std::size_t i) const {
   return count;
 }
 
-ModelMetrics::ModelMetrics(std::string model_name, int max_model_len)
+ModelMetrics::ModelMetrics(std::string model_name, int max_model_len, CacheConfig cache)
     : name(std::move(model_name)),
+      cache_config(std::move(cache)),
       time_to_first_token(kFirstTokenBounds),
       inter_token_latency(kInterTokenBounds),
       e2e_latency(kLatencyBounds),
+      time_per_output_token(kInterTokenBounds),
       queue_time(kLatencyBounds),
       inference_time(kLatencyBounds),
       prefill_time(kLatencyBounds),
       decode_time(kLatencyBounds),
       prompt_tokens(token_bounds(max_model_len)),
       generation_tokens(token_bounds(max_model_len)),
-      drain_rate(SteadyClock::now()) {}
+      params_n(kParamsNBounds),
+      params_max_tokens(token_bounds(max_model_len)) {}
 
 std::string render_metrics(std::span<const ModelSnapshot> models,
                            std::span<const PlainSample> samples, bool with_vllm_names) {

@@ -12,9 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "base/clock.h"
 #include "engine/engine.h"
-#include "server/drain_rate.h"
 
 namespace tutti::server {
 
@@ -45,23 +43,31 @@ enum class Outcome {
 };
 inline constexpr std::size_t kNumOutcomes = 4;
 
+// What never changes of a model, for cache_config_info.
+struct CacheConfig {
+  std::string dtype;
+  bool use_prefix_cache = false;
+};
+
 // What is counted for each model. Thread safety: as Histogram.
 struct ModelMetrics {
   // `max_model_len` bounds the buckets of token counts.
-  explicit ModelMetrics(std::string model_name, int max_model_len);
+  ModelMetrics(std::string model_name, int max_model_len, CacheConfig cache = {});
 
   void count_request(Outcome outcome) {
     requests[static_cast<std::size_t>(outcome)].fetch_add(1, std::memory_order_relaxed);
   }
 
   const std::string name;
+  const CacheConfig cache_config;
   std::array<std::atomic<std::uint64_t>, kNumOutcomes> requests{};
   // Sequences that ended, by reason.
   std::atomic<std::uint64_t> finished_stop{0}, finished_length{0}, finished_abort{0};
   Histogram time_to_first_token, inter_token_latency, e2e_latency;
+  Histogram time_per_output_token;
   Histogram queue_time, inference_time, prefill_time, decode_time;
   Histogram prompt_tokens, generation_tokens;
-  DrainRate drain_rate;
+  Histogram params_n, params_max_tokens;  // of each request, as it asked
 };
 
 struct ModelSnapshot {

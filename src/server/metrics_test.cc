@@ -44,12 +44,32 @@ class RenderMetrics : public ::testing::Test {
     stats.num_running = 3;
     stats.num_blocks = 10;
     stats.num_used_blocks = 5;
+    for (const int num_rows : {1, 2, 8, 20000}) stats.rows_of_steps.observe(num_rows);
     const ModelSnapshot models[] = {{&first_, stats}, {&second_, stats}};
     return render_metrics(models, {}, with_vllm_names);
   }
   ModelMetrics first_{"a\"b", 100};
-  ModelMetrics second_{"c", 100};
+  ModelMetrics second_{"c", 100, {"int8", true}};
 };
+
+TEST_F(RenderMetrics, HasWhatVllmsDashboardsRead) {
+  second_.params_n.observe(2);
+  const std::string text = render(true);
+  for (const char* line :
+       {R"(vllm:iteration_tokens_total_bucket{model_name="c",le="1"} 1)",
+        R"(vllm:iteration_tokens_total_bucket{model_name="c",le="8"} 3)",
+        R"(vllm:iteration_tokens_total_bucket{model_name="c",le="16384"} 3)",
+        R"(vllm:iteration_tokens_total_bucket{model_name="c",le="+Inf"} 4)",
+        R"(vllm:iteration_tokens_total_sum{model_name="c"} 20011)",
+        R"(vllm:iteration_tokens_total_count{model_name="c"} 4)",
+        R"(vllm:cache_config_info{model_name="c",block_size="32",cache_dtype="int8",)"
+        R"(enable_prefix_caching="True",num_gpu_blocks="10",num_cpu_blocks="0"} 1)",
+        R"(vllm:request_params_n_sum{model_name="c"} 2)",
+        R"(vllm:request_params_max_tokens_count{model_name="c"} 0)",
+        R"(vllm:request_time_per_output_token_seconds_count{model_name="c"} 0)"}) {
+    EXPECT_THAT(text, HasSubstr(std::string(line) + "\n"));
+  }
+}
 
 TEST_F(RenderMetrics, WritesValuesWithLabels) {
   first_.time_to_first_token.observe(0.03);

@@ -7,7 +7,9 @@
 namespace tutti::server {
 
 void ModelRegistry::add(std::shared_ptr<store::LoadedModel> model) {
-  auto metrics = std::make_shared<ModelMetrics>(model->info.name, model->engine->max_model_len());
+  auto metrics = std::make_shared<ModelMetrics>(
+      model->info.name, model->engine->max_model_len(),
+      CacheConfig{model->facts.kv_dtype, model->facts.use_prefix_cache});
   const std::lock_guard lock(mutex_);
   models_.push_back({std::move(model), std::move(metrics)});
 }

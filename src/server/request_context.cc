@@ -43,7 +43,12 @@ RequestContext make_request_context(const HttpRequest& request, const TenantTabl
     context.trace = in_new_span(*parent);
   }
   context.timeout_field = request.timeout;
-  context.tenant = tenants.find(request.authorization, request.tenant_id);
+  Result<Tenant> tenant = tenants.find(request.authorization, request.tenant_id);
+  if (tenant.ok()) {
+    context.tenant = std::move(*tenant);
+  } else {
+    context.tenant_status = tenant.status();
+  }
   return context;
 }
 

@@ -18,6 +18,7 @@ struct RequestContext {
   bool has_own_id = false;            // the client sent it
   std::optional<TraceContext> trace;  // in our span; none without a valid traceparent
   Tenant tenant;
+  Status tenant_status;       // why the request may not be counted to the tenant that it names
   std::string timeout_field;  // x-request-timeout, unchecked
   TimePoint received{};
 };

@@ -91,7 +91,7 @@ TEST_F(ServerTest, AFullQueueIsToldInEachDialect) {
   client.post(kChat, chat(""));
   std::string response = client.read_response();
   EXPECT_THAT(response, StartsWith("HTTP/1.1 429"));
-  EXPECT_THAT(response, HasSubstr("Retry-After: "));
+  EXPECT_THAT(response, HasSubstr("Retry-After: 1\r\n"));
   client.post("/api/chat", R"({"model":"demo","messages":[{"role":"user","content":"x"}]})");
   response = client.read_response();
   EXPECT_THAT(response, StartsWith("HTTP/1.1 503"));
@@ -129,8 +129,18 @@ TEST_F(ServerTest, WhatARequestMayTakeIsBounded) {
   }
 }
 
+// The engine's own figures: when a place is free, and until then when there is an engine.
+TEST_F(ServerTest, RetryAfterIsTheEngines) {
+  engine_.set_max_sequences(0);
+  engine_.set_drain(0.1, std::chrono::seconds(7));
+  start();
+  Client client(port());
+  client.post(kChat, chat(""));
+  EXPECT_THAT(client.read_response(), HasSubstr("Retry-After: 17\r\n"));
+}
+
 TEST_F(ServerTest, TheEngineIsToldWhoAsksAndHowUrgently) {
-  options_.tenants = {{"lab", {"sk-1"}, {}, 2.5}};
+  options_.tenants = {{"lab", {"sk-1"}, {"lab"}, 2.5}};
   start();
   Client client(port());
   client.post(kChat, chat(R"(,"priority":-3,"cache_salt":"pepper","stream":true)"),
@@ -142,7 +152,13 @@ TEST_F(ServerTest, TheEngineIsToldWhoAsksAndHowUrgently) {
   Client third(port());
   third.post("/api/generate", R"({"prompt":"Once"})");
   ASSERT_TRUE(submitted(3));
+  Client impostor(port());
+  impostor.post("/api/generate", R"({"prompt":"Once"})", "X-Tenant-Id: lab\r\n");
+  const std::string refusal = impostor.read_response();
+  EXPECT_THAT(refusal, StartsWith("HTTP/1.1 400"));
+  EXPECT_THAT(refusal, HasSubstr("Authorization: Bearer"));
   const auto sequences = engine_.submitted();
+  ASSERT_EQ(sequences.size(), 3u);
   EXPECT_EQ(sequences[0].tenant_weight, 2.5);
   EXPECT_EQ(sequences[0].priority, -3);
   EXPECT_EQ(sequences[0].cache_salt, "pepper");

@@ -42,7 +42,11 @@ TenantTable::TenantTable(const std::vector<TenantSettings>& settings) {
       const bool is_hash = key.starts_with(kHashPrefix);
       by_id_["key:" + (is_hash ? key.substr(kHashPrefix.size()) : sha256_hex(key))] = known;
     }
-    for (const std::string& id : tenant.ids) by_id_["id:" + sha256_hex(id)] = known;
+    for (const std::string& id : tenant.ids) {
+      const std::string hashed = "id:" + sha256_hex(id);
+      by_id_[hashed] = known;
+      if (!tenant.keys.empty()) guarded_.insert(hashed);
+    }
   }
 }
 
@@ -53,11 +57,18 @@ Tenant TenantTable::known_or_own(const std::string& id, const char* kind) const 
   return {id, 1, fmt::format("{}-{}", kind, id.substr(id.find(':') + 1, kShownDigits))};
 }
 
-Tenant TenantTable::find(const std::string& authorization, const std::string& tenant_id) const {
+Result<Tenant> TenantTable::find(const std::string& authorization,
+                                 const std::string& tenant_id) const {
   const std::string_view key = bearer_key(authorization);
   if (!key.empty()) return known_or_own("key:" + sha256_hex(key), "key");
-  if (!tenant_id.empty()) return known_or_own("id:" + sha256_hex(tenant_id), "id");
-  return {};
+  if (tenant_id.empty()) return Tenant();
+  const std::string id = "id:" + sha256_hex(tenant_id);
+  if (guarded_.contains(id)) {
+    return invalid_argument("x-tenant-id",
+                            "the tenant of this x-tenant-id is known by its key: send the key as "
+                            "`Authorization: Bearer KEY`");
+  }
+  return known_or_own(id, "id");
 }
 
 }  // namespace tutti::server

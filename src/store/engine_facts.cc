@@ -21,11 +21,18 @@ void for_each_member(auto& facts, auto&& member) {
   member("compute_class", facts.compute_class);
   member("isa", facts.isa);
   member("num_threads", facts.num_threads);
+  member("kv_dtype", facts.kv_dtype);
+  member("use_prefix_cache", facts.use_prefix_cache);
 }
 
 bool read_value(const json::value& value, std::string& out) {
   if (const auto* text = value.if_string()) out = text->c_str();
   return value.is_string();
+}
+
+bool read_value(const json::value& value, bool& out) {
+  if (const auto* flag = value.if_bool()) out = *flag;
+  return value.is_bool();
 }
 
 template <typename Number>

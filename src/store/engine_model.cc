@@ -130,6 +130,8 @@ Result<EngineModel> load_engine_model(const EngineSource& files, LoadOptions opt
   model.facts.compute_class = device::to_string(model.ops->compute_class());
   model.facts.isa = device::to_string(model.ops->isa());
   model.facts.num_threads = model.ops->pool().num_threads();
+  model.facts.kv_dtype = device::to_string(options.ops.kv_dtype);
+  model.facts.use_prefix_cache = options.use_prefix_cache;
   TUTTI_RETURN_IF_ERROR(start(options, observer, model));
   if (progress) progress(1);
   return model;

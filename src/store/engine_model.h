@@ -56,6 +56,8 @@ struct EngineFacts {
   std::size_t promised_bytes = 0;
   std::string compute_class, isa;
   int num_threads = 0;
+  std::string kv_dtype;  // of the cache
+  bool use_prefix_cache = false;
 };
 
 // As one JSON object, to cross the channel.

@@ -1,5 +1,6 @@
 """The `ollama` package against the server."""
 import json
+import urllib.error
 import urllib.request
 
 import ollama
@@ -137,3 +138,16 @@ def test_unknown_model(ollama_client):
     with pytest.raises(ollama.ResponseError) as caught:
         ollama_client.chat(model="no-such-model", messages=MESSAGES)
     assert caught.value.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+def test_timeout_in_the_body(server, path):
+    """A deadline that passes ends the answer with an error; one that is far off changes nothing."""
+    question = {"model": "demo", "messages": MESSAGES, "prompt": "Once", "stream": False}
+    question.pop("prompt" if path == "/api/chat" else "messages")
+    post(server, path, {**question, "options": GREEDY, "timeout": 60})
+    for timeout, status, words in ((0.001, 504, ""), (0, 400, "timeout"), ("5", 400, "timeout")):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            post(server, path, {**question, "options": {"num_predict": 2000}, "timeout": timeout})
+        assert caught.value.code == status
+        assert words in json.loads(caught.value.read())["error"]

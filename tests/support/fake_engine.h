@@ -43,6 +43,12 @@ class FakeEngine : public engine::EngineChannel {
   }
   void hold(bool held) { held_ = held; }
   void set_max_sequences(std::size_t count) { max_sequences_ = count; }
+  // Tells it in stats().
+  void set_drain(double ended_per_second, Duration unavailable_for) {
+    const std::lock_guard lock(mutex_);
+    ended_per_second_ = ended_per_second;
+    unavailable_for_ = unavailable_for;
+  }
 
   Status submit(SequenceRequest request, EventSink& sink) override {
     const std::lock_guard lock(mutex_);
@@ -60,7 +66,8 @@ class FakeEngine : public engine::EngineChannel {
     Sequence sequence = std::move(found->second);
     sequences_.erase(found);
     ++num_cancelled_;
-    sequence.sink.fail({Status(ErrorKind::kCancelled, "cancelled"), usage_of(sequence)});
+    sequence.sink.fail({Status(ErrorKind::kCancelled, "cancelled"), usage_of(sequence),
+                        Timings{std::chrono::seconds(1), std::chrono::seconds(2), {}}});
   }
 
   engine::EngineStats stats() const override {
@@ -70,6 +77,8 @@ class FakeEngine : public engine::EngineChannel {
     stats.num_blocks = 100;
     stats.num_used_blocks = stats.num_running;
     stats.num_generation_tokens = num_tokens_;
+    stats.ended_per_second = ended_per_second_;
+    stats.unavailable_for = unavailable_for_;
     return stats;
   }
   int max_model_len() const override { return max_model_len_; }
@@ -157,6 +166,8 @@ class FakeEngine : public engine::EngineChannel {
   }
 
   const int max_model_len_;
+  double ended_per_second_ = 0;
+  Duration unavailable_for_{};
   std::size_t max_sequences_ = 1000;
   std::chrono::microseconds interval_{1000};
   mutable std::mutex mutex_;

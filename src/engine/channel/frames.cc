@@ -116,6 +116,11 @@ void fields(auto& wire, Same<Usage> auto& usage) {
   wire(prompt_tokens), wire(completion_tokens), wire(cached_tokens);
 }
 
+void fields(auto& wire, Same<Timings> auto& timings) {
+  auto& [queued, prefill, decode] = timings;
+  duration(wire, queued), duration(wire, prefill), duration(wire, decode);
+}
+
 void fields(auto& wire, Same<TokenEvent> auto& event) {
   auto& [token, index, logprob, top_logprobs] = event;
   wire(token), wire(index), wire(logprob);
@@ -124,24 +129,24 @@ void fields(auto& wire, Same<TokenEvent> auto& event) {
 
 void fields(auto& wire, Same<FinishedEvent> auto& event) {
   auto& [reason, stop_token, usage, timings] = event;
-  auto& [queued, prefill, decode] = timings;
   enumerator(wire, reason, FinishReason::kLength);
   wire(stop_token);
   fields(wire, usage);
-  duration(wire, queued), duration(wire, prefill), duration(wire, decode);
+  fields(wire, timings);
 }
 
 void fields(auto& wire, Same<FailedEvent> auto& event) {
-  auto& [status, usage] = event;
+  auto& [status, usage, timings] = event;
   status_fields(wire, status);
   fields(wire, usage);
+  fields(wire, timings);
 }
 
 void fields(auto& wire, Same<EngineStats> auto& stats) {
   auto& [num_running, num_waiting, num_blocks, num_used_blocks, num_cached_blocks, num_steps,
          num_prompt_tokens, num_generation_tokens, num_preemptions, num_recomputed_tokens,
          num_prefix_queries, num_prefix_hits, num_pending_prompt_tokens, prompt_tokens_per_second,
-         ended_per_second, last_token_time, num_restarts, unavailable_for] = stats;
+         ended_per_second, last_token_time, num_restarts, unavailable_for, rows_of_steps] = stats;
   wire(num_running), wire(num_waiting);
   wire(num_blocks), wire(num_used_blocks), wire(num_cached_blocks);
   wire(num_steps), wire(num_prompt_tokens), wire(num_generation_tokens);
@@ -150,6 +155,8 @@ void fields(auto& wire, Same<EngineStats> auto& stats) {
   wire(prompt_tokens_per_second), wire(ended_per_second);
   time_point(wire, last_token_time);
   wire(num_restarts), duration(wire, unavailable_for);
+  for (auto& each : rows_of_steps.counts) wire(each);
+  wire(rows_of_steps.sum);
 }
 
 void fields(auto& wire, Same<SubmitFrame> auto& frame) { fields(wire, frame.request); }

@@ -32,6 +32,7 @@ std::vector<Frame> all_frames() {
   stats.num_running = 3;
   stats.num_generation_tokens = 1ull << 40;
   stats.last_token_time = TimePoint(std::chrono::nanoseconds(5));
+  stats.rows_of_steps.observe(17);
   return {SubmitFrame{request},
           CancelFrame{SequenceId(1ull << 60)},
           StopFrame{},
@@ -40,7 +41,8 @@ std::vector<Frame> all_frames() {
           LoadFailedFrame{invalid_argument("kv_cache_size", "does not fit")},
           TokenFrame{SequenceId(7), {3, 12, -1.5f, {{4, -2.0f}, {5, -3.0f}}}},
           FinishedFrame{SequenceId(7), finished},
-          FailedFrame{SequenceId(8), {Status(ErrorKind::kCancelled, "cancelled"), {4, 5, 6}}},
+          FailedFrame{SequenceId(8),
+                      {Status(ErrorKind::kCancelled, "cancelled"), {4, 5, 6}, finished.timings}},
           StatsFrame{stats}};
 }
 

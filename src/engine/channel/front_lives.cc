@@ -50,6 +50,7 @@ void add_counters(const EngineStats& stats, EngineStats& sum) {
   sum.num_recomputed_tokens += stats.num_recomputed_tokens;
   sum.num_prefix_queries += stats.num_prefix_queries;
   sum.num_prefix_hits += stats.num_prefix_hits;
+  sum.rows_of_steps.add(stats.rows_of_steps);
 }
 
 }  // namespace

@@ -76,6 +76,15 @@ add_library(tutti_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/pch.cc)
 target_link_libraries(tutti_pch PUBLIC tutti_flags)
 target_precompile_headers(tutti_pch PRIVATE ${CMAKE_SOURCE_DIR}/cmake/pch.h)
 
+# tutti_unity(<target>): see TUTTI_UNITY_FOLDERS.
+function(tutti_unity target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # GCC takes a file that is included for a header.
+    target_compile_options(${target} PRIVATE -Wno-subobject-linkage)
+  endif()
+endfunction()
+
 # tutti_library(<folder> DEPS <libraries>... [SUBFOLDERS <names>...])
 # Every *.cc of the folder and its named subfolders that is not a test or a main goes into the library tutti_<folder>;
 # every *_test.cc goes into the executable <folder>_test, one ctest entry for each test suite file.
@@ -95,11 +104,7 @@ function(tutti_library name)
     target_link_libraries(tutti_${name} PUBLIC tutti_flags ${arg_DEPS})
     target_precompile_headers(tutti_${name} REUSE_FROM tutti_pch)
     if(TUTTI_SANITIZE AND name IN_LIST TUTTI_UNITY_FOLDERS)
-      set_target_properties(tutti_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
-      if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-        # It is the header's file, and not the compiled one, that GCC takes a file of ours for.
-        target_compile_options(tutti_${name} PRIVATE -Wno-subobject-linkage)
-      endif()
+      tutti_unity(tutti_${name})
     endif()
   else()
     add_library(tutti_${name} INTERFACE)
@@ -111,6 +116,9 @@ function(tutti_library name)
     target_link_libraries(${name}_test PRIVATE tutti_${name} tutti_test_support ${arg_TEST_DEPS}
                                                GTest::gtest GTest::gmock GTest::gtest_main)
     target_precompile_headers(${name}_test REUSE_FROM tutti_pch)
+    if(TUTTI_SANITIZE AND name IN_LIST TUTTI_UNITY_FOLDERS)
+      tutti_unity(${name}_test)
+    endif()
     tutti_unit_test(${name} ${name}_test)
   endif()
 endfunction()

@@ -25,7 +25,7 @@ bool is_hash_or_plain(const std::string& key) {
 }
 
 Status read_strings(const toml::node& node, std::vector<std::string>& out) {
-  const Status bad = invalid_argument("", "a list of strings");
+  Status bad = invalid_argument("", "a list of strings");
   const toml::array* list = node.as_array();
   if (list == nullptr) return bad;
   for (const toml::node& element : *list) {

@@ -3,20 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-
 #include "base/file.h"
 #include "tests/support/goldens.h"
+#include "tests/support/write_text.h"
 
 namespace tutti::formats {
 namespace {
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-void write_text(const fs::path& path, std::string_view text) {
-  std::ofstream(path, std::ios::binary) << text;
-}
 
 // A folder with the least that a model must have, to be added to.
 class ModelFolder : public ::testing::Test {

@@ -5,19 +5,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-
 #include "tests/support/goldens.h"
+#include "tests/support/write_text.h"
 
 namespace tutti::formats {
 namespace {
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-void write_text(const fs::path& path, std::string_view text) {
-  std::ofstream(path, std::ios::binary) << text;
-}
 
 TensorView view(std::string name, DType dtype, std::vector<std::int64_t> shape,
                 std::string_view bytes) {

@@ -24,7 +24,7 @@ dialects::OutputToken ChoiceStream::token_of(const TokenEvent& event) const {
   return output;
 }
 
-void ChoiceStream::append_text(std::string text, dialects::OutputDelta& delta) {
+void ChoiceStream::append_text(std::string_view text, dialects::OutputDelta& delta) {
   if (num_tokens_ <= options_.min_tokens && options_.min_tokens > 0) {
     delta.text += text;
     return;

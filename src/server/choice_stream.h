@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/event.h"
@@ -46,7 +47,7 @@ class ChoiceStream {
 
  private:
   dialects::OutputToken token_of(const TokenEvent& event) const;
-  void append_text(std::string text, dialects::OutputDelta& delta);
+  void append_text(std::string_view text, dialects::OutputDelta& delta);
 
   const text::Tokenizer& tokenizer_;
   Options options_;

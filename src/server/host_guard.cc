@@ -72,7 +72,7 @@ std::string host_without_port(const std::string& host) {
 }
 
 HostGuard::HostGuard(std::string bound_host, std::vector<std::string> allowed_hosts,
-                     std::vector<std::string> allowed_origins) {
+                     const std::vector<std::string>& allowed_origins) {
   allowed_hosts.push_back(std::move(bound_host));
   char own_name[256] = {};
   if (gethostname(own_name, sizeof(own_name) - 1) == 0) allowed_hosts.emplace_back(own_name);

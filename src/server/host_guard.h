@@ -20,7 +20,7 @@ class HostGuard {
   // `origins` as in OLLAMA_ORIGINS: "*", "https://chat.example", with '*' for any run of
   // characters. Their hosts are allowed as Host too.
   HostGuard(std::string bound_host, std::vector<std::string> allowed_hosts,
-            std::vector<std::string> allowed_origins);
+            const std::vector<std::string>& allowed_origins);
 
   // `host` with or without a port; empty is allowed (HTTP/1.0 clients are no browsers).
   bool allows_host(const std::string& host) const;

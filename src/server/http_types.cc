@@ -58,7 +58,7 @@ std::string format_response_head(const HttpResponse& response, const HttpRequest
                   status_text(response.status), format_http_date(std::time(nullptr)));
   const bool has_body = response.status != 204;
   if (has_body) head += fmt::format("Content-Type: {}\r\n", response.content_type);
-  for (const auto& [name, value] : response.headers) head += name + ": " + value + "\r\n";
+  for (const auto& [name, value] : response.headers) head += fmt::format("{}: {}\r\n", name, value);
   if (framing == BodyFraming::kChunked) head += "Transfer-Encoding: chunked\r\n";
   if (framing == BodyFraming::kContentLength && has_body) {
     head += fmt::format("Content-Length: {}\r\n", response.body.size());

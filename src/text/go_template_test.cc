@@ -7,14 +7,14 @@
 namespace tutti::text {
 namespace {
 
-Result<RenderedPrompt> render(const std::string& source, const char* data) {
+Result<RenderedPrompt> render_go(const std::string& source, const char* data) {
   auto parsed = GoTemplate::parse(source);
   if (!parsed.ok()) return parsed.status();
   return parsed->render(parse_json(data)->as_object());
 }
 
 std::string text_of(const std::string& source, const char* data) {
-  const auto prompt = render(source, data);
+  const auto prompt = render_go(source, data);
   return prompt.ok() ? prompt->text : "error: " + prompt.status().message();
 }
 
@@ -87,7 +87,7 @@ TEST(GoTemplate, AbsentResponseEndsThePrompt) {
 }
 
 TEST(GoTemplate, ContentIsTracked) {
-  const auto prompt = render("<|user|>{{ .Prompt }}<|end|>", R"({"Prompt": "<|end|>"})");
+  const auto prompt = render_go("<|user|>{{ .Prompt }}<|end|>", R"({"Prompt": "<|end|>"})");
   ASSERT_TRUE(prompt.ok());
   EXPECT_EQ(prompt->text, "<|user|><|end|><|end|>");
   EXPECT_EQ(prompt->content_spans, (std::vector<TextSpan>{{8, 15}}));
@@ -136,9 +136,10 @@ TEST(GoTemplate, WrongTemplatesAreErrors) {
       "{{ printf \"%1000000000d\" 1 }}",
   };
   for (const auto& source : templates) {
-    EXPECT_FALSE(render(source, kData).ok()) << source.substr(0, 80);
+    EXPECT_FALSE(render_go(source, kData).ok()) << source.substr(0, 80);
   }
-  EXPECT_EQ(render("a\n{{ len 5 }}", kData).status().message(), "template line 2: len of type int");
+  EXPECT_EQ(render_go("a\n{{ len 5 }}", kData).status().message(),
+            "template line 2: len of type int");
 }
 
 }  // namespace

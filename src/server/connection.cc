@@ -29,14 +29,9 @@ HttpLimits limits_of(const ServerOptions& options) {
           options.max_body_chunks};
 }
 
-HttpResponse no_memory_response(const std::string& path) {
-  return render_error(find_route({.path = path}).dialect,
-                      {ErrorKind::kUnavailable,
-                       "too many request bodies are being read at once, please try again"});
-}
-
-HttpResponse timeout_response() {
-  return {408, "text/plain; charset=utf-8", "the request did not arrive in time\n", {}};
+Status no_memory() {
+  return {ErrorKind::kUnavailable,
+          "too many request bodies are being read at once, please try again"};
 }
 
 }  // namespace
@@ -132,18 +127,19 @@ asio::awaitable<bool> Connection::read_request(HttpRequest& request) {
       case ReadProgress::kComplete:
         disarm();
         if (!body_memory_.grow_to(reader_.body_size())) {
-          co_return co_await refuse(no_memory_response(reader_.path()));
+          co_return co_await refuse(503, no_memory());
         }
         request = reader_.take_request();
         co_return true;
       case ReadProgress::kFailed:
         disarm();
-        co_return co_await refuse(reader_.error());
+        co_return co_await refuse(reader_.error().status,
+                                  invalid_argument("", reader_.error().message));
       case ReadProgress::kHeaderDone:
         arm(context_.options.body_timeout);
         if (!context_.body_memory.has_room(reader_.declared_body_size())) {
           disarm();
-          co_return co_await refuse(no_memory_response(reader_.path()));
+          co_return co_await refuse(503, no_memory());
         }
         has_header = true;
         if (reader_.expects_continue() && reader_.num_buffered() == 0) {
@@ -154,7 +150,7 @@ asio::awaitable<bool> Connection::read_request(HttpRequest& request) {
       case ReadProgress::kNeedsMore:
         if (has_header && !body_memory_.grow_to(reader_.body_size())) {
           disarm();
-          co_return co_await refuse(no_memory_response(reader_.path()));
+          co_return co_await refuse(503, no_memory());
         }
         if (!co_await read_some(begun)) co_return false;
         break;
@@ -180,21 +176,24 @@ asio::awaitable<bool> Connection::read_some(bool& begun) {
     }
   }
   if (code) {
-    if (timed_out_ && begun && !ended_) co_await refuse(timeout_response());
+    if (timed_out_ && begun && !ended_) {
+      co_await refuse(408, invalid_argument("", "the request did not arrive in time"));
+    }
     co_return false;
   }
   reader_.commit(num_read);
   co_return true;
 }
 
-asio::awaitable<bool> Connection::refuse(const HttpResponse& error) {
-  context_.state.counters.count_response(error.status);
-  log::debug("refused a request: {} {}", error.status, error.body);
-  HttpResponse response = error;
+asio::awaitable<bool> Connection::refuse(int http_status, const Status& status) {
+  context_.state.counters.count_response(http_status);
+  log::debug("refused a request: {} {}", http_status, status.message());
+  HttpResponse response = render_error(find_route({.path = reader_.path()}).dialect, status);
+  response.status = http_status;
   add_context_headers(make_request_context(), response);
   const std::string head =
       format_response_head(response, HttpRequest(), BodyFraming::kContentLength, false);
-  if (co_await write(head + error.body)) co_await linger();
+  if (co_await write(head + response.body)) co_await linger();
   co_return false;
 }
 

@@ -79,7 +79,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Awaitable<void> run();
   Awaitable<bool> read_request(HttpRequest& request);
   Awaitable<bool> read_some(bool& begun);
-  Awaitable<bool> refuse(const HttpResponse& error);
+  Awaitable<bool> refuse(int http_status, const Status& status);
   Awaitable<bool> respond(HttpRequest& request);
   Awaitable<bool> send(const HttpRequest& request, HttpResponse response);
   Awaitable<bool> send_error(const HttpRequest& request, const Route& route, const Status& status,

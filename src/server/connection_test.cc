@@ -111,6 +111,27 @@ TEST_F(ConnectionTest, HostileFramingIsRefusedAndNobodyElseNotices) {
   }
 }
 
+TEST_F(ConnectionTest, WhatIsRefusedUnreadIsToldInTheDialectOfItsPath) {
+  options_.max_body_bytes = 1000;
+  start();
+  const std::string too_long = "Host: localhost\r\nContent-Length: 1001\r\n\r\n";
+  const std::string silent = "Host: localhost\r\nContent-Length: 9\r\n\r\n";
+  const std::string too_many = fmt::format("Host: localhost\r\nX: {:a>40000}\r\n\r\n", "");
+  const std::pair<std::string, std::string> cases[] = {
+      {too_long, "413"}, {silent, "408"}, {too_many, "431"}};
+  for (const auto& [fields, status] : cases) {
+    for (const bool is_openai : {false, true}) {
+      Client client(port());
+      client.send(fmt::format("POST {} HTTP/1.1\r\n{}", is_openai ? kChat : "/api/chat", fields));
+      const std::string response = client.read_response();
+      EXPECT_THAT(response, StartsWith("HTTP/1.1 " + status));
+      EXPECT_THAT(response, HasSubstr("Content-Type: application/json"));
+      EXPECT_THAT(response,
+                  HasSubstr(is_openai ? R"({"error":{"message":"the)" : R"({"error":"the)"));
+    }
+  }
+}
+
 TEST_F(ConnectionTest, BodiesTogetherAreBounded) {
   options_.max_body_bytes = 1000;
   options_.max_body_memory = 1300;

@@ -20,10 +20,6 @@ using Parser = http::request_parser<http::string_body>;
 constexpr std::size_t kMaxUnparsedBytes = 16 << 10;
 constexpr int kMaxEmptyLinesBefore = 4;
 
-HttpResponse plain_error(int status, std::string message) {
-  return {status, "text/plain; charset=utf-8", std::move(message) + "\n", {}};
-}
-
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -74,7 +70,7 @@ struct RequestReader::Impl {
   }
 
   ReadProgress fail(int status, std::string message) {
-    error = plain_error(status, std::move(message));
+    error = {status, std::move(message)};
     failed = true;
     return ReadProgress::kFailed;
   }
@@ -202,7 +198,7 @@ struct RequestReader::Impl {
   int num_chunks = 0;
   int num_empty_lines = 0;
   std::size_t num_scanned = 0;  // bytes of the header searched for bare LF
-  HttpResponse error;
+  HttpError error;
   std::function<void(std::uint64_t, std::string_view, beast::error_code&)> count_chunk =
       [this](std::uint64_t, std::string_view, beast::error_code& code) {
         if (++num_chunks > limits.max_body_chunks) code = http::error::body_limit;
@@ -246,7 +242,7 @@ HttpRequest RequestReader::take_request() {
   return request;
 }
 
-const HttpResponse& RequestReader::error() const { return impl_->error; }
+const HttpError& RequestReader::error() const { return impl_->error; }
 
 bool RequestReader::has_begun() const { return impl_->header_told || impl_->buffer.size() > 0; }
 

@@ -29,6 +29,12 @@ enum class ReadProgress {
   kFailed,      // error(): answer with it and close
 };
 
+// What stands in a request's way.
+struct HttpError {
+  int status = 0;
+  std::string message;
+};
+
 // Thread safety: one thread at a time.
 class RequestReader {
  public:
@@ -44,8 +50,8 @@ class RequestReader {
   ReadProgress advance();
   HttpRequest take_request();
 
-  // What stands in the way: status and message. Meaningful after kFailed.
-  const HttpResponse& error() const;
+  // Meaningful after kFailed.
+  const HttpError& error() const;
   // Whether bytes of a request have come that is not complete.
   bool has_begun() const;
   // The client waits for "100 Continue" before it sends the body. Meaningful after kHeaderDone.
@@ -55,7 +61,7 @@ class RequestReader {
   // Meaningful after kHeaderDone.
   std::size_t declared_body_size() const;
   std::size_t body_size() const;
-  // The request's path, before it is complete. Meaningful after kHeaderDone.
+  // The request's path as far as it has come, before the request is complete.
   std::string path() const;
   // Gives memory that holds no bytes back, for the time while the connection is idle.
   void shrink();

@@ -121,7 +121,7 @@ TEST(RequestReader, RefusesEncodedBodiesByName) {
   feed(reader, kPost + "Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b");
   ASSERT_EQ(run(reader), ReadProgress::kFailed);
   EXPECT_EQ(reader.error().status, 400);
-  EXPECT_NE(reader.error().body.find("Content-Encoding \"gzip\""), std::string::npos);
+  EXPECT_NE(reader.error().message.find("Content-Encoding \"gzip\""), std::string::npos);
   const std::string identity = "Content-Encoding: Identity\r\n";
   EXPECT_EQ(status_of(kPost + identity + "Content-Length: 2\r\n\r\nhi"), 0);
   EXPECT_EQ(status_of(kPost + identity + "Content-Encoding: br\r\nContent-Length: 0\r\n\r\n"), 400);

@@ -2,19 +2,16 @@
 
 #include <fmt/format.h>
 
-#include <toml++/toml.h>
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
 
-#include "base/file.h"
+#include "app/toml_file.h"
 
 namespace tutti::app {
 namespace fs = std::filesystem;
 namespace {
-
-constexpr std::size_t kMaxSettingsBytes = std::size_t{1} << 20;
 
 std::string with_dashes(std::string_view key) {
   std::string name(key);
@@ -68,14 +65,7 @@ std::optional<int> parse_port(std::string_view text) {
 }  // namespace
 
 Result<SettingsFile> read_settings_file(const fs::path& path) {
-  TUTTI_ASSIGN_OR_RETURN(const std::string text, read_file(path, kMaxSettingsBytes));
-  toml::table table;
-  try {
-    table = toml::parse(text, path.string());
-  } catch (const toml::parse_error& error) {
-    return invalid_argument("", fmt::format("{}:{}: {}", path.string(), error.source().begin.line,
-                                            std::string(error.description())));
-  }
+  TUTTI_ASSIGN_OR_RETURN(const toml::table table, read_toml_file(path));
   SettingsFile settings;
   for (const auto& [key, node] : table) {
     const std::string name = with_dashes(key.str());

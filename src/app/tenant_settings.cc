@@ -2,10 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <toml++/toml.h>
 #include <set>
 
-#include "base/file.h"
+#include "app/toml_file.h"
 
 namespace tutti::app {
 namespace {
@@ -89,15 +88,7 @@ Result<std::vector<server::TenantSettings>> read_table(const toml::node& node) {
 }  // namespace
 
 Result<std::vector<server::TenantSettings>> read_tenants(const std::filesystem::path& path) {
-  constexpr std::size_t kMaxBytes = std::size_t{1} << 20;
-  TUTTI_ASSIGN_OR_RETURN(const std::string text, read_file(path, kMaxBytes));
-  toml::table table;
-  try {
-    table = toml::parse(text, path.string());
-  } catch (const toml::parse_error& error) {
-    return invalid_argument("", fmt::format("{}:{}: {}", path.string(), error.source().begin.line,
-                                            std::string(error.description())));
-  }
+  TUTTI_ASSIGN_OR_RETURN(const toml::table table, read_toml_file(path));
   const toml::node* node = table.get("tenants");
   if (node == nullptr) return std::vector<server::TenantSettings>();
   auto tenants = read_table(*node);

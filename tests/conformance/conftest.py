@@ -22,11 +22,11 @@ def golden(relative):
 
 
 class Server:
-    """`tutti serve` on a free port."""
+    """`tutti serve` on a free port; `prefix`: a command that execs it."""
 
-    def __init__(self, *arguments, environment=None):
+    def __init__(self, *arguments, environment=None, prefix=()):
         self.process = subprocess.Popen(
-            [BINARY, "serve", *map(str, arguments), *([] if "--port" in arguments else ["--port", "0"])],
+            [*prefix, BINARY, "serve", *map(str, arguments), *([] if "--port" in arguments else ["--port", "0"])],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **(environment or {})})
         self.log = []

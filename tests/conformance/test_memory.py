@@ -1,5 +1,6 @@
 """The memory plan: it is shown, it is kept, and what does not fit is refused with what would."""
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -12,8 +13,8 @@ from conftest import BINARY, Server
 MB = 1 << 20
 
 
-def plan(*arguments):
-    run = subprocess.run([BINARY, "serve", *arguments], capture_output=True, text=True, timeout=60)
+def plan(*arguments, prefix=()):
+    run = subprocess.run([*prefix, BINARY, "serve", *arguments], capture_output=True, text=True, timeout=60)
     return run.returncode, run.stdout, run.stderr
 
 
@@ -55,6 +56,15 @@ def resident(pid):
     return total
 
 
+def load_all(server):
+    """Answers for 32 prompts at once."""
+    prompts = [[7 + i] * 400 for i in range(32)]
+    body = json.dumps({"prompt": prompts, "max_tokens": 40, "ignore_eos": True}).encode()
+    request = urllib.request.Request(server.url + "/v1/completions", data=body)
+    with urllib.request.urlopen(request, timeout=120) as response:
+        assert json.load(response)["usage"]["completion_tokens"] == 32 * 40
+
+
 @pytest.mark.parametrize("limit", [100, 200, 300, 400, 700, 2000])
 def test_within_any_limit_it_serves_or_refuses(limit):
     """Swept over an injected limit; what serves stays within it under load."""
@@ -66,13 +76,68 @@ def test_within_any_limit_it_serves_or_refuses(limit):
         return
     assert limit >= 300
     server = Server(*arguments)
-    assert "Memory plan of demo" in "".join(server.log)
+    server.wait_until(lambda: "Memory plan of demo" in "".join(server.log), 10)
     try:
-        prompts = [[7 + i] * 400 for i in range(32)]
-        body = json.dumps({"prompt": prompts, "max_tokens": 40, "ignore_eos": True}).encode()
-        request = urllib.request.Request(server.url + "/v1/completions", data=body)
-        with urllib.request.urlopen(request, timeout=120) as response:
-            assert json.load(response)["usage"]["completion_tokens"] == 32 * 40
+        load_all(server)
         assert resident(server.process.pid) <= limit * MB
     finally:
         assert server.stop() == 0
+
+
+class MemoryGroup:
+    """A cgroup of its own with a limit, of version 2 or 1. Skips the test where none may be made."""
+
+    ROOT = pathlib.Path("/sys/fs/cgroup")
+
+    def __init__(self, limit):
+        self.is_v2 = (self.ROOT / "cgroup.controllers").exists()
+        parent = self.ROOT if self.is_v2 else self.ROOT / "memory"
+        self.path = parent / f"tutti-test-{os.getpid()}"
+        try:
+            if self.is_v2 and "memory" not in (parent / "cgroup.subtree_control").read_text().split():
+                pytest.skip("the root cgroup gives its children no memory controller")
+            self.path.mkdir()
+            name = "memory.max" if self.is_v2 else "memory.limit_in_bytes"
+            (self.path / name).write_text(str(limit))
+        except OSError as error:
+            pytest.skip(f"no memory cgroup can be made here, so only the injected limit is tested: {error}")
+        self.prefix = ("sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$@"', "sh")
+
+    def num_killed(self):
+        text = (self.path / ("memory.events" if self.is_v2 else "memory.oom_control")).read_text()
+        found = re.search(r"oom_kill (\d+)", text)
+        return int(found.group(1)) if found else 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.path.rmdir()
+
+
+@pytest.mark.parametrize("limit", [64, 150, 250, 350, 500, 1000])
+def test_within_any_cgroup_it_serves_or_refuses(limit):
+    """Swept over real limits, from too small to ample: never killed."""
+    arguments = ["--max-body-memory", "64MiB", "--max-running", "32"]
+    with MemoryGroup(limit * MB) as group:
+        code, text, error = plan("--plan=json", *arguments, prefix=group.prefix)
+        if code != 0:
+            assert "does not fit" in error and "would" in error or "It takes" in error
+            assert code > 0 and limit <= 350
+        else:
+            assert limit >= 250
+            planned = json.loads(text)["models"][0]
+            assert planned["total"] <= planned["limit"] <= limit * MB
+            server = Server(*arguments, prefix=group.prefix)
+            try:
+                load_all(server)
+            finally:
+                assert server.stop() == 0
+            assert resident_ever(group) <= limit * MB
+        assert group.num_killed() == 0
+
+
+def resident_ever(group):
+    name = "memory.peak" if group.is_v2 else "memory.max_usage_in_bytes"
+    path = group.path / name  # memory.peak: since Linux 5.19
+    return int(path.read_text()) if path.exists() else 0

@@ -1,9 +1,11 @@
 #include "device/large_buffer.h"
 
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cinttypes>
-#include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <new>
@@ -50,7 +52,27 @@ LargeBuffer::LargeBuffer(std::size_t num_bytes) {
   if (before > 0) munmap(start, before);
   const std::size_t after = reserved - before - size_;
   if (after > 0) munmap(data_ + size_, after);
-  if (unit == kBigPage) madvise(data_, size_, MADV_HUGEPAGE);
+  if (unit != kBigPage) return;
+  madvise(data_, size_, MADV_HUGEPAGE);
+  static const MemoryNodes kNodes = usable_memory_nodes();
+  if (kNodes.count() > 1) interleave_pages({data_, size_}, kNodes);
+}
+
+// The C library has no function for these two calls: get_mempolicy(2), mbind(2). The kernel wants
+// the number of bits and one more.
+MemoryNodes usable_memory_nodes() {
+  MemoryNodes nodes;
+  static_assert(sizeof(nodes) * 8 == nodes.size());
+  if (syscall(SYS_get_mempolicy, nullptr, &nodes, nodes.size() + 1, nullptr, MPOL_F_MEMS_ALLOWED) !=
+      0) {
+    nodes.reset();
+  }
+  return nodes;
+}
+
+bool interleave_pages(std::span<std::byte> memory, const MemoryNodes& nodes) {
+  return syscall(SYS_mbind, memory.data(), memory.size(), MPOL_INTERLEAVE, &nodes, nodes.size() + 1,
+                 0) == 0;
 }
 
 LargeBuffer::LargeBuffer(LargeBuffer&& other) noexcept

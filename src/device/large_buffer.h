@@ -1,7 +1,10 @@
 // Memory for weights, caches and scratch: zeroed, page-aligned, on big pages where the system has
-// them.
+// them. On a machine with several NUMA nodes the pages of buffers from 2 MiB on take turns on them:
+// panels are handed to whichever worker is free, so no page is near its reader, and all nodes'
+// bandwidth is used.
 #pragma once
 
+#include <bitset>
 #include <cstddef>
 #include <span>
 
@@ -28,6 +31,16 @@ class LargeBuffer {
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };
+
+// NUMA nodes; Linux knows at most so many (CONFIG_NODES_SHIFT).
+using MemoryNodes = std::bitset<1024>;
+
+// Those that this process may take memory from; none where the system does not say.
+MemoryNodes usable_memory_nodes();
+
+// Lets untouched pages of `memory` (page-aligned) take turns on `nodes`. False where the system
+// refuses; nothing is changed then.
+bool interleave_pages(std::span<std::byte> memory, const MemoryNodes& nodes);
 
 // Gives back the resident pages of a read-only mapping of a file that lie wholly inside `bytes`;
 // they are read again from the file when touched. Memory of any other kind is left alone.

@@ -1,7 +1,9 @@
 #include "device/large_buffer.h"
 
 #include <gtest/gtest.h>
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -63,6 +65,25 @@ TEST(ReleaseFilePages, TakesAFilesPagesAndLeavesOtherMemoryAlone) {
   release_file_pages({buffer.data(), kSize});
   EXPECT_EQ(std::count(buffer.data(), buffer.data() + kSize, std::byte{'y'}),
             static_cast<long>(kSize));
+}
+
+// What a machine with several nodes does to its big buffers, done to the one or more of this one.
+TEST(LargeBuffer, PagesAreInterleavedOverTheNodesGiven) {
+  const MemoryNodes nodes = usable_memory_nodes();
+  if (nodes.none()) GTEST_SKIP() << "the system does not tell its memory nodes";
+  LargeBuffer buffer(std::size_t{4} << 20);
+  if (!interleave_pages({buffer.data(), buffer.size()}, nodes)) {
+    GTEST_SKIP() << "the system refuses mbind";
+  }
+  int policy = 0;
+  MemoryNodes applied;
+  ASSERT_EQ(
+      syscall(SYS_get_mempolicy, &policy, &applied, applied.size() + 1, buffer.data(), MPOL_F_ADDR),
+      0);
+  EXPECT_EQ(policy, MPOL_INTERLEAVE);
+  EXPECT_EQ(applied, nodes);
+  buffer.data()[buffer.size() - 1] = std::byte{1};
+  EXPECT_FALSE(interleave_pages({buffer.data(), buffer.size()}, MemoryNodes())) << "no node at all";
 }
 
 }  // namespace

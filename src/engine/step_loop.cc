@@ -17,7 +17,7 @@ using schedule::PlannedRows;
 
 void EndedSequence::send() && {
   if (auto* finished = std::get_if<FinishedEvent>(&event)) {
-    sink.finish(std::move(*finished));
+    sink.finish(*finished);
   } else {
     sink.fail(std::move(std::get<FailedEvent>(event)));
   }
@@ -244,7 +244,7 @@ void StepLoop::finish(SequenceId id, FinishReason reason, TokenId stop_token) {
   if (stop_token >= 0) ++event.usage.completion_tokens;
   state_.learn_length(id);
   OpenSequence sequence = close(id);
-  ended_.emplace_back(id, std::move(sequence.sink), std::move(event));
+  ended_.emplace_back(id, std::move(sequence.sink), event);
 }
 
 void StepLoop::fail(SequenceId id, Status status) {

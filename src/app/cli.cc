@@ -132,6 +132,13 @@ void add_cache_flags(CommandBuilder& builder, ModelOptions& model) {
       ->check(CLI::Range(1, 1 << 16));
   builder.add("no-prefix-cache", model.no_prefix_cache,
               "compute every prompt from its first token, whatever is in the cache");
+  builder.add("kv-spill-dir", model.kv_spill_dir,
+              "folder in which full blocks of the cache are kept too, in one file a model: prompts "
+              "are found again when they no longer fit the memory, and after a crash or a restart; "
+              "none: they are not");
+  builder.add("kv-spill-size", model.kv_spill_size,
+              "most that such a file takes, e.g. 16GiB; auto: 4 GiB, and no more than half of what "
+              "is free there");
 }
 
 std::optional<std::string> host_of(const std::string& value) {

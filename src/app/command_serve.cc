@@ -98,7 +98,7 @@ Status print_plans(const ServeOptions& options) {
     ledger.apply(load);
     auto plan = store::plan_model(load);
     if (!plan.ok()) return plan.status().with_context(names[i]);
-    ledger.count(*plan, plan->weights + plan->scratch + plan->kv_cache());
+    ledger.count(*plan, plan->weights + plan->scratch + plan->spill + plan->kv_cache());
     plans.push_back(store::plan_json(names[i], *plan));
     if (options.plan == "table") fmt::print("{}", store::plan_table(names[i], *plan));
   }

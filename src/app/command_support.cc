@@ -46,6 +46,24 @@ Result<device::Isa> choose_isa(const std::string& word) {
   return device::parse_isa(word);
 }
 
+// The second tier of the prefix cache.
+Status set_spill(const ModelOptions& options, store::LoadOptions& load) {
+  load.spill_dir = options.kv_spill_dir;
+  if (!load.spill_dir.empty() && options.no_prefix_cache) {
+    return invalid_argument("kv-spill-dir",
+                            "--kv-spill-dir needs the prefix cache, without --no-prefix-cache");
+  }
+  if (options.kv_spill_size == "auto") return {};
+  auto bytes = parse_byte_size(options.kv_spill_size);
+  if (!bytes.ok()) return bytes.status().with_context("--kv-spill-size");
+  constexpr std::uint64_t kLeast = 1 << 20;
+  if (*bytes < kLeast) {
+    return invalid_argument("kv-spill-size", "--kv-spill-size must be at least 1MiB");
+  }
+  load.spill_bytes = *bytes;
+  return {};
+}
+
 }  // namespace
 
 int report(const Status& status) {
@@ -85,6 +103,7 @@ Result<store::LoadOptions> make_load_options(const std::string& name, const Mode
     load.target_itl = std::chrono::milliseconds(std::stoi(options.target_itl));
   }
   load.use_prefix_cache = !options.no_prefix_cache;
+  TUTTI_RETURN_IF_ERROR(set_spill(options, load));
   return load;
 }
 

@@ -22,7 +22,7 @@ class MemoryLedger {
 
   // A model was planned. `promised`: what of it the system still counts as free.
   void count(const store::MemoryPlan& plan, std::size_t promised) {
-    const std::size_t own = plan.weights + plan.scratch + plan.kv_cache();
+    const std::size_t own = plan.weights + plan.scratch + plan.spill + plan.kv_cache();
     promised_ += promised;
     taken_ += own - std::min(own, promised);
   }

@@ -29,6 +29,8 @@ struct ModelOptions {
   int max_running = 256;
   std::string target_itl = "auto";  // "auto" or milliseconds; 0: prompts fill the token budget
   bool no_prefix_cache = false;
+  std::string kv_spill_dir;            // empty: no second tier
+  std::string kv_spill_size = "auto";  // "auto" or bytes with a unit
 };
 
 // The process that serve starts for each model. Its flags are written by serve.

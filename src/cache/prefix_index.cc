@@ -79,7 +79,8 @@ std::optional<BlockId> PrefixIndex::insert(const PrefixTokens& prefix, int index
   added.is_listed = true;
   added.hash = prefix.hashes[index];
   added.parent = under;
-  added.parent_hash = under == kNone ? root_hash(prefix.salt) : node(under).hash;
+  added.root_hash = under == kNone ? root_hash(prefix.salt) : node(under).root_hash;
+  added.parent_hash = under == kNone ? added.root_hash : node(under).hash;
   std::copy_n(prefix.tokens.begin() + static_cast<std::ptrdiff_t>(index) * kBlockSize, kBlockSize,
               added.tokens.begin());
   if (under == kNone) {
@@ -113,6 +114,25 @@ void PrefixIndex::erase(BlockId block) {
   if (erased.parent == kNone && first == kNone) roots_.erase(erased.parent_hash);
   by_hash_.erase(erased.hash);
   erased = Node{};
+}
+
+BlockKey PrefixIndex::key_of(BlockId block) const {
+  const Node& listed = node(block);
+  TUTTI_CHECK(listed.is_listed) << "block " << block.value << " is not listed";
+  return {.hash = listed.hash,
+          .parent = listed.parent_hash,
+          .root = listed.root_hash,
+          .tokens = listed.tokens};
+}
+
+BlockKey PrefixIndex::key_of(const PrefixTokens& prefix, int index) const {
+  BlockKey key;
+  key.root = root_hash(prefix.salt);
+  key.hash = prefix.hashes[index];
+  key.parent = index == 0 ? key.root : prefix.hashes[index - 1];
+  std::copy_n(prefix.tokens.begin() + static_cast<std::ptrdiff_t>(index) * kBlockSize, kBlockSize,
+              key.tokens.begin());
+  return key;
 }
 
 bool PrefixIndex::is_block_of(const Node& node, const PrefixTokens& prefix, int index,

@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "cache/block_key.h"
 #include "cache/sip_hash.h"
 #include "core/ids.h"
 
@@ -59,6 +60,10 @@ class PrefixIndex {
   void erase(BlockId block);
 
   bool contains(BlockId block) const { return nodes_[block.value].is_listed; }
+  // Of a listed block.
+  BlockKey key_of(BlockId block) const;
+  // Of block `index` of the prefix, listed or not.
+  BlockKey key_of(const PrefixTokens& prefix, int index) const;
   int size() const { return static_cast<int>(by_hash_.size()); }
 
   void check_invariants() const;
@@ -68,7 +73,8 @@ class PrefixIndex {
     bool is_listed = false;
     Hash128 hash;
     Hash128 parent_hash;  // the root's for the first of a prefix
-    BlockId parent{-1};   // -1: none
+    Hash128 root_hash;
+    BlockId parent{-1};  // -1: none
     BlockId first_child{-1}, next_sibling{-1}, previous_sibling{-1};
     std::array<TokenId, kBlockSize> tokens{};
   };

@@ -204,6 +204,45 @@ TEST_F(AttentionTest, ACopyOfPartOfABlockGivesTheSameBits) {
   }
 }
 
+// Full blocks that were bytes in between, and came back into others that held NaN.
+TEST_F(AttentionTest, SavedBlocksGiveTheSameBits) {
+  std::vector<std::pair<Variant, KvDtype>> variants = {
+      {{ComputeClass::kF32, Isa::kRef, 2}, KvDtype::kAuto}};
+  for (const Variant& variant : variants_of(ComputeClass::kBf16)) {
+    variants.emplace_back(variant, KvDtype::kBf16);
+    variants.emplace_back(variant, KvDtype::kInt8);
+  }
+  for (const auto& [variant, dtype] : variants) {
+    const auto ops = variant.make(dtype);
+    const std::vector<float> expected = together(*ops, 0, false);
+    const std::size_t width = static_cast<std::size_t>(num_heads_) * shape_.head_dim;
+    std::size_t offset = 0;
+    for (const Sequence& sequence : sequences_) {
+      offset += sequence.num_rows * width;
+      const int last = sequence.first_position + sequence.num_rows - 1;
+      const int num_full = last / kBlockSize;
+      auto from = ops->make_kv_cache(shape_, kNumBlocks).value();
+      store(*ops, *from, sequence, 0, last + 1);
+      auto to = ops->make_kv_cache(shape_, kNumBlocks).value();
+      fill_with_nan(*ops, *to);
+      for (int i = 0; i < num_full; ++i) {
+        std::vector<std::byte> bytes(ops->kv_block_bytes(shape_));
+        ops->save_kv(*from, sequence.block_table[i], bytes);
+        ops->load_kv(*to, sequence.block_table[i], bytes);
+      }
+      store(*ops, *to, sequence, num_full * kBlockSize, last + 1);
+      const AttentionSequence row{0, 1, last, sequence.block_table};
+      std::vector<float> found(width);
+      ops->attention(*to, {1, num_heads_, 0.2f, 0, {&row, 1}},
+                     sequence.q.data() + (sequence.num_rows - 1) * width, found.data());
+      const std::vector<float> wanted(
+          expected.begin() + static_cast<std::ptrdiff_t>(offset - width),
+          expected.begin() + static_cast<std::ptrdiff_t>(offset));
+      EXPECT_TRUE(same_bits(wanted, found)) << variant.name() << ", last position " << last;
+    }
+  }
+}
+
 // All sequences go on from the blocks of one, as after a prefix-cache hit.
 class CommonPrefixTest : public AttentionTest {
  protected:

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/checksum.h"
 #include "base/thread_pool.h"
 #include "device/isa.h"
 #include "device/matrix.h"
@@ -174,6 +175,14 @@ class CpuOps final : public Ops {
 
   void copy_kv(KvCache& cache, BlockId from, BlockId to, int num_positions) override {
     attention_.copy(cache, from, to, num_positions);
+  }
+
+  void save_kv(const KvCache& cache, BlockId block, std::span<std::byte> bytes) override {
+    attention_.save(cache, block, bytes);
+  }
+
+  void load_kv(KvCache& cache, BlockId block, std::span<const std::byte> bytes) override {
+    attention_.load(cache, block, bytes);
   }
 
   void store_kv(KvCache& cache, int layer, const float* k, const float* v,

@@ -93,6 +93,12 @@ void check_copy(const KvCache& cache, BlockId from, BlockId to, int num_position
   TUTTI_CHECK(num_positions >= 1 && num_positions <= kBlockSize) << num_positions << " positions";
 }
 
+void check_block(const KvCache& cache, BlockId block, std::size_t num_bytes, std::size_t expected) {
+  TUTTI_CHECK(block.value >= 0 && block.value < cache.num_blocks())
+      << "block " << block.value << " of " << cache.num_blocks();
+  TUTTI_CHECK(num_bytes == expected) << num_bytes << " bytes for a block of " << expected;
+}
+
 Result<KvDtype> parse_kv_dtype(const std::string& word) {
   for (const KvDtype known : {KvDtype::kAuto, KvDtype::kBf16, KvDtype::kInt8}) {
     if (word == to_string(known)) return known;

@@ -92,6 +92,8 @@ struct AttentionSequence {
 
 // What copy_kv demands: two blocks of the cache, and at most all of their positions.
 void check_copy(const KvCache& cache, BlockId from, BlockId to, int num_positions);
+// What save_kv and load_kv demand: a block of the cache, and so many bytes as it has.
+void check_block(const KvCache& cache, BlockId block, std::size_t num_bytes, std::size_t expected);
 
 struct AttentionArgs {
   int layer = 0;
@@ -204,6 +206,10 @@ class Ops {
   // Makes positions [0, num_positions) of block `to` those of block `from`, in every layer. What
   // `to` held behind them does not reach anyone's sums, as after store_kv of its first position.
   virtual void copy_kv(KvCache& cache, BlockId from, BlockId to, int num_positions) = 0;
+  // A full block's keys and values of all layers as bytes, and back. bytes: [kv_block_bytes], which
+  // mean something only to a cache of the same shape, class and KvDtype.
+  virtual void save_kv(const KvCache& cache, BlockId block, std::span<std::byte> bytes) = 0;
+  virtual void load_kv(KvCache& cache, BlockId block, std::span<const std::byte> bytes) = 0;
   // out, q: [rows, heads, head_dim]. Rows attend to their own sequence's positions up to
   // themselves, which store_kv has written.
   virtual void attention(const KvCache& cache, const AttentionArgs& args, const float* q,

@@ -129,6 +129,30 @@ void PagedAttention::copy(KvCache& cache, BlockId from, BlockId to, int num_posi
   });
 }
 
+void PagedAttention::save(const KvCache& cache, BlockId block, std::span<std::byte> bytes) {
+  const auto& paged = static_cast<const PagedKvCache&>(cache);
+  check_block(paged, block, bytes.size(), block_bytes(paged.shape()));
+  const std::size_t stride = paged.block_stride();
+  pool_.parallel_for(paged.shape().num_layers, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t layer = begin; layer < end; ++layer) {
+      std::memcpy(bytes.data() + layer * stride,
+                  paged.keys(static_cast<int>(layer), block.value, 0), stride);
+    }
+  });
+}
+
+void PagedAttention::load(KvCache& cache, BlockId block, std::span<const std::byte> bytes) {
+  auto& paged = static_cast<PagedKvCache&>(cache);
+  check_block(paged, block, bytes.size(), block_bytes(paged.shape()));
+  const std::size_t stride = paged.block_stride();
+  pool_.parallel_for(paged.shape().num_layers, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t layer = begin; layer < end; ++layer) {
+      std::memcpy(paged.keys(static_cast<int>(layer), block.value, 0),
+                  bytes.data() + layer * stride, stride);
+    }
+  });
+}
+
 struct PagedAttention::Call {
   const PagedKvCache& cache;
   const AttentionArgs& args;

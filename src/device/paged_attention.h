@@ -42,6 +42,10 @@ class PagedAttention {
   // As Ops::copy_kv. Positions behind are zero, as store() leaves them.
   void copy(KvCache& cache, BlockId from, BlockId to, int num_positions);
 
+  // As Ops::save_kv and Ops::load_kv: [layer][kv head][keys, values].
+  void save(const KvCache& cache, BlockId block, std::span<std::byte> bytes);
+  void load(KvCache& cache, BlockId block, std::span<const std::byte> bytes);
+
   // As Ops::attention.
   void run(const KvCache& cache, const AttentionArgs& args, const float* q, float* out);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "base/check.h"
@@ -191,6 +192,22 @@ class ReferenceOps final : public Ops {
     }
   }
 
+  void save_kv(const KvCache& cache, BlockId block, std::span<std::byte> bytes) override {
+    const auto& reference = static_cast<const ReferenceKvCache&>(cache);
+    check_block(cache, block, bytes.size(), kv_block_bytes(reference.shape()));
+    for_pages(reference, block, [&](float* page, std::size_t offset, std::size_t size) {
+      std::memcpy(bytes.data() + offset, page, size);
+    });
+  }
+
+  void load_kv(KvCache& cache, BlockId block, std::span<const std::byte> bytes) override {
+    const auto& reference = static_cast<const ReferenceKvCache&>(cache);
+    check_block(cache, block, bytes.size(), kv_block_bytes(reference.shape()));
+    for_pages(reference, block, [&](float* page, std::size_t offset, std::size_t size) {
+      std::memcpy(page, bytes.data() + offset, size);
+    });
+  }
+
   void attention(const KvCache& cache, const AttentionArgs& args, const float* q,
                  float* out) override {
     const auto& reference = static_cast<const ReferenceKvCache&>(cache);
@@ -218,6 +235,20 @@ class ReferenceOps final : public Ops {
     const float* q;
     float* out;
   };
+
+  // A block's pages of keys and of values: `use(page, its offset in the saved bytes, its bytes)`.
+  static void for_pages(const ReferenceKvCache& cache, BlockId block, auto&& use) {
+    const KvShape& shape = cache.shape();
+    const std::size_t size = sizeof(float) * kBlockSize * shape.head_dim;
+    std::size_t offset = 0;
+    for (int layer = 0; layer < shape.num_layers; ++layer) {
+      for (int head = 0; head < shape.num_kv_heads; ++head) {
+        use(cache.key(layer, block.value, head, 0), offset, size);
+        use(cache.value(layer, block.value, head, 0), offset + size, size);
+        offset += 2 * size;
+      }
+    }
+  }
 
   static void attend(const ReferenceKvCache& cache, const AttentionArgs& args,
                      const AttentionSequence& sequence, RowAndHead where, QueryAndOutput data) {

@@ -61,7 +61,4 @@ class RepackCache {
   std::map<std::string, Record> records_;
 };
 
-// Of 64 bits, over 8 bytes at a time: multiply and rotate. It finds damage, not malice.
-std::uint64_t checksum_of(std::span<const std::byte> bytes);
-
 }  // namespace tutti::device

@@ -44,6 +44,9 @@ Status check_options(const EngineOptions& options, int max_positions) {
     return out_of_range("max_running", "at least 1", options.max_running);
   if (options.max_waiting < 1)
     return out_of_range("max_waiting", "at least 1", options.max_waiting);
+  if (options.spill && !options.use_prefix_cache) {
+    return invalid_argument("kv_spill_dir", "a second tier needs the prefix cache");
+  }
   if (options.target_itl.value_or(Duration::zero()) < Duration::zero()) {
     return invalid_argument("target_itl", "target_itl must not be negative");
   }

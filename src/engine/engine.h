@@ -2,11 +2,14 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/clock.h"
@@ -15,6 +18,9 @@
 #include "core/request.h"
 #include "schedule/step_plan.h"
 
+namespace tutti::cache {
+class SpillStorage;
+}
 namespace tutti::device {
 class Ops;
 }
@@ -23,6 +29,16 @@ class Model;
 }
 
 namespace tutti::engine {
+
+// A second tier of the prefix cache, which outlives the engine.
+struct SpillOptions {
+  std::filesystem::path file;
+  std::size_t max_bytes = 0;  // that the file may have
+  // All that the bits of a block depend on but its tokens: a file of another one is not used.
+  std::string identity;
+  // Opens the bytes in place of `file`; null: they are a file.
+  std::function<Result<std::unique_ptr<cache::SpillStorage>>()> open_storage;
+};
 
 struct EngineOptions {
   int max_model_len = 0;   // positions a sequence may have; 0: the model's own
@@ -37,6 +53,9 @@ struct EngineOptions {
   // takes without prompts, whichever is longer. nullopt: 2.5 times what the batch
   // takes without, but 10 ms at least and 100 ms at most. 0: prompts fill the token budget.
   std::optional<Duration> target_itl;
+  // Full blocks are kept here too, and come back from here. Needs use_prefix_cache. Without a file
+  // that can be used the engine goes on without, and says so in the log.
+  std::optional<SpillOptions> spill;
 };
 
 // How many token rows the steps held. Bounds as vLLM's.
@@ -63,8 +82,14 @@ struct EngineStats {
   std::uint64_t num_generation_tokens = 0;
   std::uint64_t num_preemptions = 0;
   std::uint64_t num_recomputed_tokens = 0;
-  std::uint64_t num_prefix_queries = 0;  // prompt tokens looked up in the prefix cache
-  std::uint64_t num_prefix_hits = 0;     // and found
+  std::uint64_t num_prefix_queries = 0;   // prompt tokens looked up in the prefix cache
+  std::uint64_t num_prefix_hits = 0;      // and found
+  int num_spill_blocks = 0;               // that the second tier holds
+  std::uint64_t num_spill_reads = 0;      // blocks that came back from it
+  std::uint64_t num_spill_writes = 0;     // blocks that it took in
+  std::uint64_t num_spill_bytes = 0;      // of these
+  std::uint64_t num_spill_evictions = 0;  // blocks that gave their place to others
+  std::uint64_t num_spill_damages = 0;    // blocks that had the wrong checksum
   // Prompt tokens of all open sequences that are not yet computed, and how fast they are.
   std::uint64_t num_pending_prompt_tokens = 0;
   double prompt_tokens_per_second = 0;  // 0: not known yet

@@ -78,6 +78,25 @@ TEST_F(PrefixCacheTest, TellsWhatItHad) {
   EXPECT_GT(stats.num_cached_blocks, 0);
 }
 
+// The one that needs the copy ends with an error; the others, and the engine, go on.
+TEST_F(PrefixCacheTest, ACopyThatThrowsEndsOneSequence) {
+  int num_copies = 0;
+  ops_.on_copy = [&num_copies] {
+    if (++num_copies == 1) throw std::runtime_error("no memory");
+  };
+  start(ample());
+  run(make(counting(100)));
+  const auto failed = submit(make(counting(50)));
+  const auto other = submit(make({1, 2, 3}));
+  ASSERT_TRUE(failed->wait_for_end());
+  ASSERT_TRUE(failed->failed());
+  EXPECT_EQ(failed->failed()->status.kind(), ErrorKind::kInternal);
+  ASSERT_TRUE(other->wait_for_end());
+  EXPECT_TRUE(other->finished());
+  EXPECT_EQ(run(make(counting(50))).cached_tokens, 49);
+  EXPECT_EQ(engine_->stats().num_used_blocks, 0);
+}
+
 TEST_F(PrefixCacheTest, CanBeTurnedOff) {
   EngineOptions options = ample();
   options.use_prefix_cache = false;

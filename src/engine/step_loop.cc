@@ -15,6 +15,21 @@ namespace tutti::engine {
 
 using schedule::PlannedRows;
 
+namespace {
+
+// Bringing blocks back from the second tier takes so much of a step: a cancellation does not wait
+// for longer, and where prompts have hardly any time it gets on all the same.
+constexpr double kMaxRestoringSeconds = 0.1, kMinRestoringSeconds = 0.002;
+
+// What a step waits, as a share of it, for buffers in which full blocks are saved.
+constexpr double kSavingShare = 0.05;
+
+Duration from_seconds(double seconds) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+}
+
+}  // namespace
+
 void EndedSequence::send() && {
   if (auto* finished = std::get_if<FinishedEvent>(&event)) {
     sink.finish(*finished);
@@ -38,9 +53,11 @@ StepLoop::StepLoop(model::Model& model, device::Ops& ops, std::unique_ptr<device
       options_(options),
       vocab_size_(model.description().vocab_size),
       observer_(observer),
+      spill_(SpillTier::open(options, ops, *cache_, ops.kv_block_bytes(model.kv_shape()))),
       state_({.num_blocks = options.num_blocks,
               .use_prefix_cache = options.use_prefix_cache,
-              .hash_key = cache::HashKey::random()}),
+              .hash_key = spill_ ? spill_->hash_key() : cache::HashKey::random(),
+              .reports_blocks = spill_ != nullptr}),
       scratches_(ops.pool().num_threads()) {}
 
 void StepLoop::open(Submission submission) {
@@ -82,7 +99,10 @@ bool StepLoop::has_all_tokens(SequenceId id) const {
 
 double StepLoop::estimated_first_token_seconds(SequenceId id) const {
   const schedule::Sequence& sequence = state_.sequence(id);
-  const int num_cached = state_.cached_prefix(sequence).num_tokens();
+  int num_cached = state_.cached_prefix(sequence).num_tokens();
+  if (spill_) {
+    num_cached += kBlockSize * spill_->num_restorable(state_, sequence, cost_model_.costs());
+  }
   // Its own tenant's sequences come first; for those of others it need not wait.
   int num_rows = sequence.num_prompt_tokens - std::min(num_cached, sequence.num_prompt_tokens);
   int num_waiting_before = 0;
@@ -114,21 +134,63 @@ void StepLoop::cancel_all() {
 void StepLoop::step() {
   const TimePoint begin = SteadyClock::now();
   expire(begin);
-  const schedule::StepPlan plan = schedule::plan(state_, budget(), begin);
+  const auto [plan, restoring_seconds] = make_plan(begin);
   if (plan.rows.empty()) return;
   const schedule::StepWork work = schedule::work_of(state_, plan);
-  for (const schedule::BlockCopy& copy : state_.apply(plan)) {
-    ops_.copy_kv(*cache_, copy.from, copy.to, copy.num_positions);
+  const std::vector<schedule::BlockCopy> copies = state_.apply(plan);
+  if (spill_) spill_->save_evicted(state_);
+  run(copy(copies, plan.rows));
+  const double seconds = to_seconds(SteadyClock::now() - begin) - restoring_seconds;
+  if (spill_) {
+    for (const schedule::Admission& each : plan.admitted) spill_->forget(each.id);
+    spill_->save(state_.take_listed(), from_seconds(seconds * kSavingShare));
   }
-  run(plan.rows);
   if (observer_) observer_->step_ends();
   ++num_steps_;
   rows_of_steps_.observe(work.num_decode_rows + work.num_prefill_rows);
-  const double seconds = std::max(1e-9, to_seconds(SteadyClock::now() - begin));
   log::debug("step: {} decode rows, {} prompt rows, {:.0f} positions: {:.2f} ms of {:.2f} expected",
              work.num_decode_rows, work.num_prefill_rows, work.num_positions, 1000 * seconds,
              1000 * cost_model_.costs().seconds_of(work));
-  cost_model_.observe(work, seconds);
+  cost_model_.observe(work, std::max(1e-9, seconds));
+}
+
+StepLoop::Planned StepLoop::make_plan(TimePoint now) {
+  schedule::StepBudget budget = this->budget();
+  Planned planned{.plan = schedule::plan(state_, budget, now)};
+  if (!spill_ || planned.plan.admitted.empty()) return planned;
+  const double max_seconds =
+      std::min(kMaxRestoringSeconds,
+               std::max(kMinRestoringSeconds, schedule::prompt_seconds_limit(state_, budget)));
+  bool has_changed = false;
+  for (const schedule::Admission& each : planned.plan.admitted) {
+    const SpillTier::Restored restored =
+        spill_->restore(state_, each.id, cost_model_.costs(), max_seconds - budget.spent_seconds);
+    budget.spent_seconds += restored.seconds;
+    has_changed |= restored.num_blocks > 0 || !restored.is_all;
+    if (!restored.is_all) budget.held_back.insert(each.id);
+  }
+  if (!has_changed) return planned;
+  planned = {.plan = schedule::plan(state_, budget, now),
+             .restoring_seconds = budget.spent_seconds};
+  if (observer_ && planned.plan.rows.empty()) {  // it goes on, though nothing is computed
+    observer_->step_begins({});
+    observer_->step_ends();
+  }
+  return planned;
+}
+
+std::vector<PlannedRows> StepLoop::copy(std::span<const schedule::BlockCopy> copies,
+                                        std::vector<PlannedRows> rows) {
+  for (const schedule::BlockCopy& each : copies) {
+    try {
+      ops_.copy_kv(*cache_, each.from, each.to, each.num_positions);
+    } catch (const std::exception& error) {
+      log::error("copying part of a block failed: {}", error.what());
+      std::erase_if(rows, [&each](const PlannedRows& of) { return of.id == each.id; });
+      fail(each.id, Status(ErrorKind::kInternal, "copying part of a block failed"));
+    }
+  }
+  return rows;
 }
 
 schedule::StepBudget StepLoop::budget() const {
@@ -150,6 +212,7 @@ void StepLoop::expire(TimePoint now) {
 }
 
 void StepLoop::run(std::span<const PlannedRows> rows) {
+  if (rows.empty()) return;
   if (observer_) observer_->step_begins(rows);
   std::span<const float> logits;
   try {
@@ -259,6 +322,7 @@ void StepLoop::fail(SequenceId id, Status status) {
 StepLoop::OpenSequence StepLoop::close(SequenceId id) {
   if (state_.sequence(id).first_run_at) drain_rate_.count(SteadyClock::now());
   state_.remove(id);
+  if (spill_) spill_->forget(id);
   auto node = open_.extract(id);
   TUTTI_CHECK(!node.empty());
   OpenSequence sequence = std::move(node.mapped());
@@ -286,23 +350,25 @@ Timings StepLoop::timings_of(SequenceId id) const {
 EngineStats StepLoop::stats() const {
   const schedule::Counters& counters = state_.counters();
   const double seconds_a_row = cost_model_.costs().per_prefill_row;
-  return {.num_running = static_cast<int>(state_.running().size()),
-          .num_waiting = state_.num_waiting(),
-          .num_blocks = state_.pool().num_blocks(),
-          .num_used_blocks = state_.pool().num_used(),
-          .num_cached_blocks = state_.pool().num_cached(),
-          .num_steps = num_steps_,
-          .num_prompt_tokens = counters.num_prompt_tokens,
-          .num_generation_tokens = num_generation_tokens_,
-          .num_preemptions = counters.num_preemptions,
-          .num_recomputed_tokens = counters.num_recomputed_tokens,
-          .num_prefix_queries = counters.num_prefix_queries,
-          .num_prefix_hits = counters.num_prefix_hits,
-          .num_pending_prompt_tokens = state_.num_pending_prompt_tokens(),
-          .prompt_tokens_per_second = seconds_a_row > 0 ? 1 / seconds_a_row : 0,
-          .ended_per_second = drain_rate_.per_second(SteadyClock::now()),
-          .last_token_time = last_token_time_,
-          .rows_of_steps = rows_of_steps_};
+  EngineStats stats{.num_running = static_cast<int>(state_.running().size()),
+                    .num_waiting = state_.num_waiting(),
+                    .num_blocks = state_.pool().num_blocks(),
+                    .num_used_blocks = state_.pool().num_used(),
+                    .num_cached_blocks = state_.pool().num_cached(),
+                    .num_steps = num_steps_,
+                    .num_prompt_tokens = counters.num_prompt_tokens,
+                    .num_generation_tokens = num_generation_tokens_,
+                    .num_preemptions = counters.num_preemptions,
+                    .num_recomputed_tokens = counters.num_recomputed_tokens,
+                    .num_prefix_queries = counters.num_prefix_queries,
+                    .num_prefix_hits = counters.num_prefix_hits,
+                    .num_pending_prompt_tokens = state_.num_pending_prompt_tokens(),
+                    .prompt_tokens_per_second = seconds_a_row > 0 ? 1 / seconds_a_row : 0,
+                    .ended_per_second = drain_rate_.per_second(SteadyClock::now()),
+                    .last_token_time = last_token_time_,
+                    .rows_of_steps = rows_of_steps_};
+  if (spill_) spill_->add_stats(stats);
+  return stats;
 }
 
 }  // namespace tutti::engine

@@ -23,6 +23,7 @@
 #include "engine/drain_rate.h"
 #include "engine/engine.h"
 #include "engine/sampler.h"
+#include "engine/spill_tier.h"
 #include "model/model.h"
 #include "schedule/cost_model.h"
 #include "schedule/plan.h"
@@ -78,6 +79,17 @@ class StepLoop {
     bool ends_with(TokenId token) const;
   };
 
+  struct Planned {
+    schedule::StepPlan plan;
+    double restoring_seconds = 0;
+  };
+  // What the next step does. Blocks of the second tier are brought back first for those who are to
+  // be admitted; whoever gets more of them in the next step waits for it.
+  Planned make_plan(TimePoint now);
+  // Carries out the copies. Sequences whose copy throws are ended, and have none of the rows that
+  // it gives.
+  std::vector<schedule::PlannedRows> copy(std::span<const schedule::BlockCopy> copies,
+                                          std::vector<schedule::PlannedRows> rows);
   // Runs the rows of an applied plan. When the forward pass throws, each sequence is run alone, and
   // those that fail alone too are ended.
   void run(std::span<const schedule::PlannedRows> rows);
@@ -108,7 +120,8 @@ class StepLoop {
   const std::unique_ptr<device::KvCache> cache_;
   const EngineOptions options_;
   const std::size_t vocab_size_;
-  StepObserver* const observer_;  // may be null
+  StepObserver* const observer_;            // may be null
+  const std::unique_ptr<SpillTier> spill_;  // may be null
   schedule::State state_;
   std::unordered_map<SequenceId, OpenSequence> open_;
   std::vector<EndedSequence> ended_;

@@ -8,6 +8,7 @@
 #include <map>
 #include <random>
 #include <set>
+#include <unordered_map>
 
 #include "schedule/plan.h"
 #include "schedule/state.h"
@@ -22,13 +23,16 @@ class History {
   explicit History(std::uint64_t seed)
       : random_(seed),
         num_blocks_(pick(1, 24)),
-        state_({.num_blocks = num_blocks_, .use_prefix_cache = pick(0, 3) != 0}),
+        state_({.num_blocks = num_blocks_,
+                .use_prefix_cache = pick(0, 3) != 0,
+                .reports_blocks = true}),
         slots_(static_cast<std::size_t>(num_blocks_) * kBlockSize) {
     max_len_ = pick(2, num_blocks_ * kBlockSize);
     num_to_submit_ = pick(1, 20);
     num_tenants_ = pick(1, 3);
     num_priorities_ = pick(1, 2);
     num_letters_ = pick(1, 3);
+    has_tier_ = pick(0, 1) == 1;
     change_budget();
   }
 
@@ -51,6 +55,7 @@ class History {
   }
 
   const Counters& counters() const { return state_.counters(); }
+  int num_restored() const { return num_restored_; }
 
  private:
   int pick(int low, int high) { return std::uniform_int_distribution(low, high)(random_); }
@@ -108,12 +113,50 @@ class History {
     state_.remove(id);
   }
 
+  // Blocks that were full or given up, for whoever waits with their tokens.
+  void save(const std::vector<ReportedBlock>& blocks) {
+    for (const ReportedBlock& each : blocks) {
+      const auto begin =
+          slots_.begin() + static_cast<std::ptrdiff_t>(each.block.value) * kBlockSize;
+      std::vector<Slot> content(begin, begin + kBlockSize);
+      const auto [found, is_new] = tier_.try_emplace(each.key.hash, content);
+      ASSERT_TRUE(is_new || found->second == content) << "a block has changed since it was full";
+    }
+  }
+
+  // Now and then a sequence that waits gets what the tier has, or part of it, and is held back.
+  void restore() {
+    budget_.held_back.clear();
+    if (!has_tier_ || live_.empty() || pick(0, 1) == 0) return;
+    const SequenceId id = random_live();
+    if (!state_.is_waiting(id)) return;
+    const Sequence& sequence = state_.sequence(id);
+    const int num_found = static_cast<int>(state_.cached_prefix(sequence).blocks.size());
+    const int num_restored = state_.restore(sequence, pick(1, 8), [&](int index, BlockId block) {
+      save(state_.take_evicted());
+      const auto found = tier_.find(state_.block_key(sequence, index).hash);
+      if (found == tier_.end() || pick(0, 9) == 0) return false;
+      std::copy(found->second.begin(), found->second.end(),
+                slots_.begin() + static_cast<std::ptrdiff_t>(block.value) * kBlockSize);
+      return true;
+    });
+    num_restored_ += num_restored;
+    ASSERT_EQ(state_.cached_prefix(sequence).blocks.size(),
+              static_cast<std::size_t>(num_found + num_restored));
+    state_.check_invariants();
+    if (id != state_.oldest() && pick(0, 1) == 0) budget_.held_back.insert(id);
+  }
+
   void step() {
+    restore();
+    if (::testing::Test::HasFatalFailure()) return;
     const StepPlan planned = plan(state_, budget_, TimePoint{});
     ASSERT_EQ(planned, plan(state_, budget_, TimePoint{})) << "not a function of the state";
     check(planned);
     if (::testing::Test::HasFatalFailure()) return;
-    for (const BlockCopy& copy : state_.apply(planned)) {
+    const std::vector<BlockCopy> copies = state_.apply(planned);
+    save(state_.take_evicted());
+    for (const BlockCopy& copy : copies) {
       for (int i = 0; i < copy.num_positions; ++i) {
         slots_[copy.to.value * kBlockSize + i] = slots_[copy.from.value * kBlockSize + i];
       }
@@ -131,12 +174,15 @@ class History {
       state_.append_token(rows.id, pick(0, 3));
       if (state_.sequence(rows.id).num_tokens() >= live_.at(rows.id)) end(rows.id);
     }
+    save(state_.take_listed());
   }
 
   // Blocks hold tokens in place of keys and values, with the salt that they were computed under.
   struct Slot {
     std::size_t salt = 0;  // its hash
     TokenId token = -1;
+
+    friend bool operator==(const Slot&, const Slot&) = default;
   };
   Slot& slot(const Sequence& sequence, int position) {
     return slots_[static_cast<std::size_t>(sequence.block_table.slot(position).value)];
@@ -173,6 +219,7 @@ class History {
     for (const Admission& each : planned.admitted) {
       ASSERT_TRUE(admitted.emplace(each.id, each.num_cached_tokens()).second);
       ASSERT_FALSE(preempted.contains(each.id));
+      ASSERT_FALSE(budget_.held_back.contains(each.id));
     }
     std::map<SequenceId, int> rows_of;
     int num_rows = 0;
@@ -241,6 +288,7 @@ class History {
       if (each.id == state_.oldest()) continue;
       for (const WaitingPlace& place : sequence.tenant->waiting) {
         if (!(place < WaitingPlace{sequence.priority, sequence.order, sequence.id})) break;
+        if (budget_.held_back.contains(place.id)) continue;
         const bool is_admitted =
             std::any_of(planned.admitted.begin(), planned.admitted.end(),
                         [&](const Admission& other) { return other.id == place.id; });
@@ -271,10 +319,13 @@ class History {
   int num_tokens_in_all_ = 0;
   std::map<SequenceId, int> live_;  // and the length at which each ends
   std::set<SequenceId> ended_;
+  bool has_tier_ = false;
+  std::unordered_map<cache::Hash128, std::vector<Slot>> tier_;
+  int num_restored_ = 0;
 };
 
 TEST(History, KeepsItsInvariants) {
-  std::uint64_t num_preemptions = 0, num_hits = 0;
+  std::uint64_t num_preemptions = 0, num_hits = 0, num_restored = 0;
   for (int seed = 0; seed < kNumHistories; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     History history(seed);
@@ -282,9 +333,11 @@ TEST(History, KeepsItsInvariants) {
     ASSERT_FALSE(HasFailure());
     num_preemptions += history.counters().num_preemptions;
     num_hits += history.counters().num_prefix_hits;
+    num_restored += history.num_restored();
   }
   EXPECT_GT(num_preemptions, 1000u);
   EXPECT_GT(num_hits, 10000u);
+  EXPECT_GT(num_restored, 1000u);
 }
 
 // DESIGN.md, promise 5: blocks on demand waste less than 4 % of the cache that is in use.

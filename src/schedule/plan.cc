@@ -21,6 +21,19 @@ double step_seconds_limit(std::optional<double> target_seconds, double floor_sec
                   doubled);
 }
 
+double prompt_seconds_limit(const State& state, const StepBudget& budget) {
+  if (!budget.bounds_seconds) return std::numeric_limits<double>::infinity();
+  StepWork decodes;
+  for (const SequenceId id : state.running()) {
+    const Sequence& sequence = state.sequence(id);
+    if (sequence.num_pending_tokens() != 1) continue;
+    ++decodes.num_decode_rows;
+    decodes.num_positions += sequence.num_tokens();
+  }
+  const double floor = decodes.num_decode_rows > 0 ? budget.costs.seconds_of(decodes) : 0;
+  return step_seconds_limit(budget.target_seconds, floor) - (floor > 0 ? floor : budget.costs.base);
+}
+
 StepPlan plan(const State& state, const StepBudget& budget, TimePoint now) {
   TUTTI_CHECK(budget.num_rows >= 1 && budget.max_running >= 1 && budget.max_prefill_rows >= 1);
   if (state.num_open() == 0) return {.planned_at = now};

@@ -3,6 +3,7 @@
 
 #include <limits>
 #include <optional>
+#include <unordered_set>
 
 #include "base/clock.h"
 #include "schedule/cost_model.h"
@@ -19,6 +20,9 @@ struct StepBudget {
   bool bounds_seconds = false;                             // false: a step may take any time
   // Between two tokens of a sequence; nullopt: see step_seconds_limit.
   std::optional<double> target_seconds;
+  double spent_seconds = 0;  // of the step, on other things for prompts
+  // Waiting sequences that are not to be admitted in this step.
+  std::unordered_set<SequenceId> held_back;
 };
 
 // What a step may take when decodes alone take `floor_seconds` (0: there are none): the target or
@@ -26,6 +30,10 @@ struct StepBudget {
 // floor over 100 ms would make the step too long to be cancelled in time: the factor falls to 1.5
 // there. Without a target it is 2.5 times the floor, but 10 ms at least and 100 ms at most.
 double step_seconds_limit(std::optional<double> target_seconds, double floor_seconds);
+
+// What a step may spend on prompts, in seconds, before anything is spent; infinite when the budget
+// does not bound them.
+double prompt_seconds_limit(const State& state, const StepBudget& budget);
 
 // Pure: reads the state, changes nothing. The policy:
 //   1. The oldest open sequence is never preempted and has a row in every step, so every sequence
@@ -42,7 +50,9 @@ double step_seconds_limit(std::optional<double> target_seconds, double floor_sec
 //      expected ends. Nobody overtakes one that does not fit. One of a smaller priority, or of a
 //      tenant that has nothing running beside one that has several, displaces the least deserving.
 //   6. A sequence whose next block is just being computed by another one waits for it.
-// A step is empty only when no sequence is open, given that each one's tokens fit in the pool.
+//   7. A sequence that is held back is not admitted, though it be the oldest.
+// A step is empty only when no sequence is open that is not held back, given that each one's tokens
+// fit in the pool.
 StepPlan plan(const State& state, const StepBudget& budget, TimePoint now);
 
 // The work of a plan that was made of this state, before it is applied.

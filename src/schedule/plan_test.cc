@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <set>
 
 #include "schedule/state.h"
 
@@ -206,8 +207,8 @@ TEST_F(PlanTest, PartOfABlockIsCopied) {
   EXPECT_EQ(planned.admitted[0].partial_block, blocks[1]);
   EXPECT_EQ(planned.admitted[0].num_partial, 27);
   EXPECT_EQ(planned.rows.back(), (PlannedRows{kB, 1, 1, true}));
-  EXPECT_THAT(copies_,
-              ElementsAre(BlockCopy{blocks[1], state().sequence(kB).block_table.blocks()[1], 27}));
+  EXPECT_THAT(copies_, ElementsAre(BlockCopy{
+                           blocks[1], state().sequence(kB).block_table.blocks()[1], 27, kB}));
 }
 
 TEST_F(PlanTest, TheLastTokenIsAlwaysComputed) {
@@ -250,6 +251,69 @@ TEST_F(PlanTest, ACommonPrefixIsComputedOnce) {
   EXPECT_EQ(state().num_waiting(), 0);
   // The first has 300 tokens computed, each of the others 12, the last partial block's.
   EXPECT_LE(state().counters().num_prompt_tokens, 300u + 4 * 12);
+}
+
+// The second tier has the first three blocks of what a waiting sequence begins with.
+TEST_F(PlanTest, BlocksThatCameBackAreFoundAsIfTheyHadStayed) {
+  start(6);
+  add(kA, 100);
+  const Sequence& sequence = state().sequence(kA);
+  std::vector<int> filled;
+  const int num_restored = state().restore(sequence, 8, [&](int index, BlockId) {
+    filled.push_back(index);
+    return index < 2;
+  });
+  EXPECT_EQ(num_restored, 2);
+  EXPECT_THAT(filled, ElementsAre(0, 1, 2));
+  state().check_invariants();
+  EXPECT_EQ(state().restore(sequence, 0, [](int, BlockId) { return true; }), 0);
+  EXPECT_EQ(state().restore(sequence, 8, [](int, BlockId) { return true; }), 1) << "the third";
+  EXPECT_EQ(state().restore(sequence, 8, [](int, BlockId) { return true; }), 0)
+      << "the last token is always computed";
+  const StepPlan planned = step({.num_rows = 64, .max_running = 4});
+  ASSERT_EQ(planned.admitted.size(), 1u);
+  EXPECT_EQ(planned.admitted[0].num_cached_tokens(), 96);
+  EXPECT_EQ(planned.rows[0].num_rows, 4);
+  EXPECT_EQ(state().sequence(kA).num_cached_tokens, 96);
+}
+
+TEST_F(PlanTest, WhatComesBackTakesNoBlockOfItsOwnPrefix) {
+  start(3);
+  add(kA, 70);
+  EXPECT_EQ(state().restore(state().sequence(kA), 8, [](int, BlockId) { return true; }), 2);
+  add(kB, 200);
+  std::vector<BlockId> blocks;
+  const int num_restored = state().restore(state().sequence(kB), 8, [&](int, BlockId block) {
+    blocks.push_back(block);
+    return true;
+  });
+  EXPECT_EQ(num_restored, 3) << "all of the pool";
+  EXPECT_EQ(std::set<BlockId>(blocks.begin(), blocks.end()).size(), 3u);
+  state().check_invariants();
+}
+
+TEST_F(PlanTest, WhoeverIsHeldBackIsNotAdmittedAndOthersAre) {
+  start(16);
+  add(kA, 10);
+  add(kB, 10);
+  const StepBudget budget{.num_rows = 64, .max_running = 4, .held_back = {kA}};
+  EXPECT_THAT(admitted(step(budget)), ElementsAre(kB));
+  end(kB);
+  EXPECT_THAT(plan(state(), budget, kStart).rows, IsEmpty()) << "also if it is alone";
+  EXPECT_THAT(admitted(step({.num_rows = 64, .max_running = 4})), ElementsAre(kA));
+}
+
+// What bringing blocks back took is not there for prompts.
+TEST_F(PlanTest, SpentSecondsLeaveFewerRows) {
+  start(64);
+  add(kA, 1000);
+  StepBudget budget{.num_rows = 2000, .max_running = 4};
+  budget.bounds_seconds = true;
+  budget.costs.per_prefill_row = 0.001;
+  const int num_rows = plan(state(), budget, kStart).rows[0].num_rows;
+  EXPECT_NEAR(prompt_seconds_limit(state(), budget), 0.001 * num_rows, 0.0011);
+  budget.spent_seconds = 0.1;
+  EXPECT_NEAR(plan(state(), budget, kStart).rows[0].num_rows, num_rows - 100, 1);
 }
 
 TEST(StepSecondsLimit, IsTheTargetOrTwiceTheFloor) {

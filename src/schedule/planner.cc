@@ -43,13 +43,12 @@ Planner::Planner(const State& state, const StepBudget& budget, TimePoint now)
       oldest_order_(state.sequence(state.oldest()).order),
       num_rows_left_(budget.num_rows),
       num_prompt_rows_left_(std::min(budget.num_rows, budget.max_prefill_rows)),
-      seconds_left_(std::numeric_limits<double>::infinity()) {
+      seconds_left_(prompt_seconds_limit(state, budget) - budget.spent_seconds) {
   plan_.planned_at = now;
 }
 
 StepPlan Planner::run() && {
   collect_running();
-  set_time_limit();
   serve_oldest();
   serve_decodes();
   serve_prompts();
@@ -87,19 +86,6 @@ void Planner::collect_running() {
   };
   std::sort(deserving_.begin(), deserving_.end(),
             [&key](const Entry* a, const Entry* b) { return key(a) < key(b); });
-}
-
-void Planner::set_time_limit() {
-  if (!budget_.bounds_seconds) return;
-  StepWork decodes;
-  for (const Entry* each : deserving_) {
-    if (!is_decode(*each)) continue;
-    ++decodes.num_decode_rows;
-    decodes.num_positions += each->sequence->num_tokens();
-  }
-  const double floor = decodes.num_decode_rows > 0 ? budget_.costs.seconds_of(decodes) : 0;
-  seconds_left_ =
-      step_seconds_limit(budget_.target_seconds, floor) - (floor > 0 ? floor : budget_.costs.base);
 }
 
 void Planner::serve_oldest() {
@@ -237,8 +223,9 @@ void Planner::serve_waiting(const Sequence& sequence) {
     return is_queue_closed_ || has_stalled_ || has_run_out_ || num_held_back_ == kMaxHeldBack;
   };
   if (is_closed() || num_rows_allowed(sequence, 0) == 0) return;
-  cache::PrefixMatch match = state_.cached_prefix(sequence);
   if (!is_oldest(sequence)) push_waiting(*sequence.tenant);
+  if (budget_.held_back.contains(sequence.id)) return;
+  cache::PrefixMatch match = state_.cached_prefix(sequence);
   // The copied block is held too until the copy is made.
   if (outlook_.num_available <= num_claimed_by(match, outlook_)) {
     match.partial_block.reset();

@@ -57,7 +57,6 @@ class Planner {
   };
 
   void collect_running();
-  void set_time_limit();
   void serve_oldest();
   void serve_decodes();
   void serve_prompts();

@@ -89,7 +89,10 @@ std::vector<BlockCopy> State::apply(const StepPlan& plan) {
     if (!each.partial_block) continue;
     const auto blocks = sequences_.at(each.id).block_table.blocks();
     TUTTI_CHECK(blocks.size() > each.cached_blocks.size()) << "no block to copy into";
-    copies.push_back({*each.partial_block, blocks[each.cached_blocks.size()], each.num_partial});
+    copies.push_back({.from = *each.partial_block,
+                      .to = blocks[each.cached_blocks.size()],
+                      .num_positions = each.num_partial,
+                      .id = each.id});
     pool_.release({&*each.partial_block, 1});
   }
   return copies;
@@ -170,9 +173,41 @@ void State::admit(const Admission& admission) {
 }
 
 std::vector<BlockId> State::take_blocks(int n) {
-  auto blocks = pool_.take(n, [this](BlockId evicted) { index_.erase(evicted); });
+  auto blocks = pool_.take(n, [this](BlockId evicted) { evict(evicted); });
   TUTTI_CHECK(blocks) << n << " blocks planned, " << pool_.num_available() << " available";
   return std::move(*blocks);
+}
+
+void State::evict(BlockId block) {
+  if (options_.reports_blocks) evicted_.push_back({block, index_.key_of(block)});
+  index_.erase(block);
+}
+
+int State::restore(const Sequence& sequence, int max_blocks, const FillBlock& fill) {
+  if (!options_.use_prefix_cache) return 0;
+  // All are held until the end, so that none is taken for another.
+  std::vector<BlockId> blocks = cached_prefix(sequence).blocks;
+  for (const BlockId block : blocks) pool_.add_reference(block);
+  const int first = static_cast<int>(blocks.size());
+  const int end = first + std::min(max_blocks, num_reusable_blocks(sequence) - first);
+  int num_restored = 0;
+  for (int index = first; index < end; ++index) {
+    const auto taken = pool_.take(1, [this](BlockId evicted) { evict(evicted); });
+    if (!taken) break;
+    const BlockId block = taken->front();
+    const auto parent = index == 0 ? std::nullopt : std::optional(blocks.back());
+    const bool is_listed =
+        fill(index, block) && index_.insert(sequence.prefix(), index, parent, block) == block;
+    if (!is_listed) {
+      pool_.release({&block, 1});
+      break;
+    }
+    pool_.keep(block);
+    blocks.push_back(block);
+    ++num_restored;
+  }
+  pool_.release(blocks);
+  return num_restored;
 }
 
 void State::release_blocks(Sequence& sequence) {
@@ -214,6 +249,7 @@ void State::index_full_blocks(Sequence& sequence) {
       sequence.is_indexable = false;
     } else if (*listed == block) {
       pool_.keep(block);
+      if (options_.reports_blocks) listed_.push_back({block, index_.key_of(block)});
       ++sequence.num_indexed_blocks;
     } else {
       pool_.add_reference(*listed);

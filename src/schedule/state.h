@@ -7,10 +7,12 @@
 //   the first num_indexed_blocks of a sequence are in the prefix index, under its own prefix.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -78,6 +80,13 @@ struct StateOptions {
   int num_blocks = 0;  // >= 1
   bool use_prefix_cache = true;
   cache::HashKey hash_key{};
+  bool reports_blocks = false;  // for take_listed() and take_evicted()
+};
+
+// A full block and what it stands for.
+struct ReportedBlock {
+  BlockId block;
+  cache::BlockKey key;
 };
 
 class State {
@@ -107,6 +116,28 @@ class State {
   // it may generate that the latest sequences made use of.
   int expected_num_tokens(const Sequence& sequence) const;
 
+  // Of block `index` of the sequence's full ones.
+  cache::BlockKey block_key(const Sequence& sequence, int index) const {
+    return index_.key_of(sequence.prefix(), index);
+  }
+
+  // Brings up to `max_blocks` blocks back, from where the prefix cache ends: `fill` is told which
+  // block of the sequence comes next and where it is to be written, and says whether it was. Ends
+  // with the first that was not, before the sequence's last token, and when no block is available.
+  // The blocks and those that the cache had of the prefix are the most recently used then. Gives
+  // how many came back.
+  using FillBlock = std::function<bool(int index, BlockId block)>;
+  int restore(const Sequence& sequence, int max_blocks, const FillBlock& fill);
+  // Full blocks of the sequence that the prefix cache may give it: not that of its last token.
+  static int num_reusable_blocks(const Sequence& sequence) {
+    return (sequence.num_tokens() - 1) / kBlockSize;
+  }
+
+  // Blocks that are full since the last call, and that the prefix cache gave up since then; their
+  // contents are there until something is written into the pool.
+  std::vector<ReportedBlock> take_listed() { return std::exchange(listed_, {}); }
+  std::vector<ReportedBlock> take_evicted() { return std::exchange(evicted_, {}); }
+
   // A new sequence, which waits.
   void add(NewSequence added);
 
@@ -133,6 +164,7 @@ class State {
   void preempt(SequenceId id, bool for_memory);
   void admit(const Admission& admission);
   std::vector<BlockId> take_blocks(int n);
+  void evict(BlockId block);
   void release_blocks(Sequence& sequence);
   void set_computed(Sequence& sequence, int num_computed_tokens);
   void extend_hashes(Sequence& sequence) const;
@@ -147,6 +179,7 @@ class State {
   cache::BlockPool pool_;
   cache::PrefixIndex index_;
   Counters counters_;
+  std::vector<ReportedBlock> listed_, evicted_;
   double expected_share_ = 0.5;  // of the tokens that a sequence may generate
   std::uint64_t num_pending_prompt_tokens_ = 0;
   std::uint64_t next_order_ = 0;

@@ -43,10 +43,12 @@ struct StepPlan {
   friend bool operator==(const StepPlan&, const StepPlan&) = default;
 };
 
-// The first num_positions positions of a block, to be copied into another before the forward pass.
+// The first num_positions positions of a block, to be copied into another before the forward pass,
+// for the sequence that has it.
 struct BlockCopy {
   BlockId from, to;
   int num_positions = 0;
+  SequenceId id;
 
   friend bool operator==(const BlockCopy&, const BlockCopy&) = default;
 };

@@ -14,6 +14,7 @@ void for_each_member(auto& facts, auto&& member) {
   member("program", facts.plan.program);
   member("weights", facts.plan.weights);
   member("scratch", facts.plan.scratch);
+  member("spill", facts.plan.spill);
   member("kv_block", facts.plan.kv_block);
   member("num_blocks", facts.plan.num_blocks);
   member("max_model_len", facts.plan.max_model_len);

@@ -12,6 +12,7 @@
 #include "model/description.h"
 #include "model/model.h"
 #include "store/plan_model.h"
+#include "store/spill_plan.h"
 
 namespace tutti::store {
 namespace {
@@ -66,8 +67,8 @@ Status load_weights(const LoadOptions& options, const EngineSource& files,
         "more",
         files.name, model.facts.plan.max_model_len, files.description.max_positions);
   }
-  model.facts.promised_bytes =
-      model.facts.plan.kv_cache() + model.facts.plan.scratch + model.model->mapped_bytes();
+  model.facts.promised_bytes = model.facts.plan.kv_cache() + model.facts.plan.scratch +
+                               model.facts.plan.spill + model.model->mapped_bytes();
   return {};
 }
 
@@ -82,7 +83,19 @@ std::string file_identity(const std::filesystem::path& path, const formats::Mode
                      source.tensors().size(), changed.count());
 }
 
-Status start(const LoadOptions& options, engine::StepObserver* observer, EngineModel& model) {
+// With the context that the engine gets, on which the bits of some models depend.
+engine::SpillOptions spill_options(const LoadOptions& options, const EngineSource& files,
+                                   const SpillPlan& plan, const EngineModel& model) {
+  LoadOptions resolved = options;
+  resolved.max_model_len = model.facts.plan.max_model_len;
+  return {.file = plan.file,
+          .max_bytes = plan.max_bytes,
+          .identity = spill_identity(files.source, files.description, *model.ops, resolved),
+          .open_storage = {}};
+}
+
+Status start(const LoadOptions& options, const EngineSource& files, engine::StepObserver* observer,
+             EngineModel& model) {
   engine::EngineOptions engine_options;
   engine_options.max_model_len = model.facts.plan.max_model_len;
   engine_options.num_blocks = model.facts.plan.num_blocks;
@@ -91,6 +104,9 @@ Status start(const LoadOptions& options, engine::StepObserver* observer, EngineM
   engine_options.max_waiting = options.max_waiting;
   engine_options.target_itl = options.target_itl;
   engine_options.use_prefix_cache = options.use_prefix_cache;
+  if (const auto spill = plan_spill(options, files.source.path(), model.facts.plan.kv_block)) {
+    engine_options.spill = spill_options(options, files, *spill, model);
+  }
   TUTTI_ASSIGN_OR_RETURN(model.engine,
                          engine::start_engine(*model.model, *model.ops, engine_options, observer));
   return {};
@@ -132,7 +148,7 @@ Result<EngineModel> load_engine_model(const EngineSource& files, LoadOptions opt
   model.facts.num_threads = model.ops->pool().num_threads();
   model.facts.kv_dtype = device::to_string(options.ops.kv_dtype);
   model.facts.use_prefix_cache = options.use_prefix_cache;
-  TUTTI_RETURN_IF_ERROR(start(options, observer, model));
+  TUTTI_RETURN_IF_ERROR(start(options, files, observer, model));
   if (progress) progress(1);
   return model;
 }

@@ -44,6 +44,8 @@ struct LoadOptions {
   int max_waiting = 4096;
   std::optional<Duration> target_itl;  // as EngineOptions::target_itl
   bool use_prefix_cache = true;
+  std::filesystem::path spill_dir;  // for the prefix cache's second tier; empty: none
+  std::size_t spill_bytes = 0;      // of a model's file there; 0: see plan_spill
   // To others: request bodies, and EngineFacts::promised_bytes of the models loaded before.
   std::size_t promised_bytes = 0;
 };

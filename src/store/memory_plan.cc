@@ -27,7 +27,7 @@ std::size_t positions_in(std::size_t num_blocks) { return num_blocks * kBlockSiz
 
 // What everything but the cache takes.
 std::size_t fixed_bytes(const MemoryNeeds& needs) {
-  return needs.promised + needs.weights + needs.scratch + kMemoryReserve;
+  return needs.promised + needs.weights + needs.scratch + needs.spill + kMemoryReserve;
 }
 
 std::size_t budget_of(const MemoryNeeds& needs) {
@@ -44,13 +44,16 @@ Status does_not_fit(const MemoryNeeds& needs, std::size_t cache, const std::stri
       needs.promised > 0
           ? fmt::format(", request bodies and other models {}", format_bytes(needs.promised))
           : "";
+  const std::string spill = needs.spill > 0 ? fmt::format(", spilled blocks {} (--kv-spill-size)",
+                                                          format_bytes(needs.spill))
+                                            : "";
   return invalid_argument(
       "kv_cache_size",
       fmt::format("the model does not fit: {} are available ({}){}; weights take {}, scratch {}, "
-                  "the cache {}, the program {}{}. {}",
+                  "the cache {}, the program {}{}{}. {}",
                   format_bytes(needs.available.bytes), needs.available.source, share,
                   format_bytes(needs.weights), format_bytes(needs.scratch), format_bytes(cache),
-                  format_bytes(kMemoryReserve), promised, advice));
+                  format_bytes(kMemoryReserve), spill, promised, advice));
 }
 
 // Not even the shortest context has room.
@@ -151,6 +154,7 @@ Result<MemoryPlan> plan_memory(const MemoryNeeds& needs) {
   plan.promised = needs.promised;
   plan.weights = needs.weights;
   plan.scratch = needs.scratch;
+  plan.spill = needs.spill;
   plan.program = kMemoryReserve;
   plan.kv_block = needs.kv_block;
 
@@ -189,6 +193,7 @@ std::string plan_table(const std::string& model, const MemoryPlan& plan) {
   row("KV cache", plan.kv_cache(),
       fmt::format("{} blocks of {} positions", plan.num_blocks, kBlockSize));
   row("scratch", plan.scratch, "");
+  if (plan.spill > 0) row("spilled blocks", plan.spill, "--kv-spill-dir, as far as it is memory");
   row("program", plan.program, "");
   if (plan.promised > 0) row("promised", plan.promised, "to request bodies and other models");
   row("in all", plan.total(), "");
@@ -209,6 +214,7 @@ boost::json::object plan_json(const std::string& model, const MemoryPlan& plan) 
           {"promised", plan.promised},
           {"weights", plan.weights},
           {"scratch", plan.scratch},
+          {"kv_spill", plan.spill},
           {"program", plan.program},
           {"kv_cache", plan.kv_cache()},
           {"total", plan.total()},

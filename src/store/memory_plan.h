@@ -23,13 +23,14 @@ struct MemoryPlan {
   std::size_t promised = 0;  // to request bodies and other models
   std::size_t weights = 0;   // mapped and repacked
   std::size_t scratch = 0;
+  std::size_t spill = 0;     // the second tier of the prefix cache, as far as it is memory
   std::size_t program = 0;   // the processes themselves
   std::size_t kv_block = 0;  // of one block
   int num_blocks = 0;
   int max_model_len = 0;
 
   std::size_t kv_cache() const { return kv_block * static_cast<std::size_t>(num_blocks); }
-  std::size_t total() const { return promised + weights + scratch + program + kv_cache(); }
+  std::size_t total() const { return promised + weights + scratch + spill + program + kv_cache(); }
   std::size_t limit() const {
     return static_cast<std::size_t>(static_cast<double>(available.bytes) * fraction);
   }
@@ -41,6 +42,7 @@ struct MemoryNeeds {
   std::size_t promised = 0;
   std::size_t weights = 0;
   std::size_t scratch = 0;
+  std::size_t spill = 0;
   std::size_t kv_block = 0;
   int model_context = 0;           // positions the model was made for
   int max_model_len = 0;           // asked for; 0: the model's own, or what fits
@@ -61,7 +63,7 @@ Result<MemoryPlan> plan_memory(const MemoryNeeds& needs);
 // A table for people.
 std::string plan_table(const std::string& model, const MemoryPlan& plan);
 // The same in bytes: {model, available, bound, fraction, limit, promised, weights, scratch,
-// program, kv_cache, total, num_blocks, block_bytes, max_model_len}.
+// kv_spill, program, kv_cache, total, num_blocks, block_bytes, max_model_len}.
 boost::json::object plan_json(const std::string& model, const MemoryPlan& plan);
 
 // Bytes that this process may still take: /proc/meminfo's MemAvailable, and what the limits of its

@@ -6,6 +6,7 @@
 #include "model/description.h"
 #include "model/rope.h"
 #include "store/model_name.h"
+#include "store/spill_plan.h"
 #include "tensor/dtype.h"
 
 namespace tutti::store {
@@ -50,6 +51,9 @@ MemoryNeeds needs_before_loading(const LoadOptions& options, const formats::Mode
   }
   needs.kv_block =
       ops.kv_block_bytes({description.num_layers, description.num_kv_heads, description.head_dim});
+  if (const auto spill = plan_spill(options, source.path(), needs.kv_block)) {
+    needs.spill = spill->memory;
+  }
   needs.model_context = description.max_positions;
   needs.max_model_len = std::min(options.max_model_len, description.max_positions);
   needs.kv_cache_bytes = options.kv_cache_bytes;

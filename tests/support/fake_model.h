@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <map>
@@ -90,10 +91,24 @@ class FakeOps final : public device::Ops {
   void add_scaled(float*, const float*, float, std::size_t) override {}
   void store_kv(device::KvCache&, int, const float*, const float*,
                 std::span<const SlotId>) override {}
+  // Called first thing in every copy, on the engine's thread. Set it before the start.
+  std::function<void()> on_copy;
+
   void copy_kv(device::KvCache& cache, BlockId from, BlockId to, int num_positions) override {
+    if (on_copy) on_copy();
     auto& slots = static_cast<FakeKvCache&>(cache).tokens;
     std::copy_n(slots.begin() + from.value * kBlockSize, num_positions,
                 slots.begin() + to.value * kBlockSize);
+  }
+  void save_kv(const device::KvCache& cache, BlockId block, std::span<std::byte> bytes) override {
+    const auto& slots = static_cast<const FakeKvCache&>(cache).tokens;
+    TUTTI_CHECK(bytes.size() == kBlockSize * sizeof(TokenId));
+    std::memcpy(bytes.data(), slots.data() + block.value * kBlockSize, bytes.size());
+  }
+  void load_kv(device::KvCache& cache, BlockId block, std::span<const std::byte> bytes) override {
+    auto& slots = static_cast<FakeKvCache&>(cache).tokens;
+    TUTTI_CHECK(bytes.size() == kBlockSize * sizeof(TokenId));
+    std::memcpy(slots.data() + block.value * kBlockSize, bytes.data(), bytes.size());
   }
   void attention(const device::KvCache&, const device::AttentionArgs&, const float*,
                  float*) override {}

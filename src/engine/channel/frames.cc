@@ -145,13 +145,17 @@ void fields(auto& wire, Same<FailedEvent> auto& event) {
 void fields(auto& wire, Same<EngineStats> auto& stats) {
   auto& [num_running, num_waiting, num_blocks, num_used_blocks, num_cached_blocks, num_steps,
          num_prompt_tokens, num_generation_tokens, num_preemptions, num_recomputed_tokens,
-         num_prefix_queries, num_prefix_hits, num_pending_prompt_tokens, prompt_tokens_per_second,
-         ended_per_second, last_token_time, num_restarts, unavailable_for, rows_of_steps] = stats;
+         num_prefix_queries, num_prefix_hits, num_spill_blocks, num_spill_reads, num_spill_writes,
+         num_spill_bytes, num_spill_evictions, num_spill_damages, num_pending_prompt_tokens,
+         prompt_tokens_per_second, ended_per_second, last_token_time, num_restarts, unavailable_for,
+         rows_of_steps] = stats;
   wire(num_running), wire(num_waiting);
   wire(num_blocks), wire(num_used_blocks), wire(num_cached_blocks);
   wire(num_steps), wire(num_prompt_tokens), wire(num_generation_tokens);
   wire(num_preemptions), wire(num_recomputed_tokens);
-  wire(num_prefix_queries), wire(num_prefix_hits), wire(num_pending_prompt_tokens);
+  wire(num_prefix_queries), wire(num_prefix_hits);
+  wire(num_spill_blocks), wire(num_spill_reads), wire(num_spill_writes), wire(num_spill_bytes);
+  wire(num_spill_evictions), wire(num_spill_damages), wire(num_pending_prompt_tokens);
   wire(prompt_tokens_per_second), wire(ended_per_second);
   time_point(wire, last_token_time);
   wire(num_restarts), duration(wire, unavailable_for);

@@ -50,6 +50,11 @@ void add_counters(const EngineStats& stats, EngineStats& sum) {
   sum.num_recomputed_tokens += stats.num_recomputed_tokens;
   sum.num_prefix_queries += stats.num_prefix_queries;
   sum.num_prefix_hits += stats.num_prefix_hits;
+  sum.num_spill_reads += stats.num_spill_reads;
+  sum.num_spill_writes += stats.num_spill_writes;
+  sum.num_spill_bytes += stats.num_spill_bytes;
+  sum.num_spill_evictions += stats.num_spill_evictions;
+  sum.num_spill_damages += stats.num_spill_damages;
   sum.rows_of_steps.add(stats.rows_of_steps);
 }
 
@@ -246,6 +251,7 @@ void EngineFront::update_state() {
     stats.num_running = stats_.num_running;
     stats.num_used_blocks = stats_.num_used_blocks;
     stats.num_cached_blocks = stats_.num_cached_blocks;
+    stats.num_spill_blocks = stats_.num_spill_blocks;
     stats.num_pending_prompt_tokens = stats_.num_pending_prompt_tokens;
     stats.prompt_tokens_per_second = stats_.prompt_tokens_per_second;
     stats.ended_per_second = stats_.ended_per_second;

@@ -1,4 +1,5 @@
 """A running server for the tests, and what they share."""
+import atexit
 import os
 import pathlib
 import re
@@ -29,6 +30,8 @@ class Server:
             [*prefix, BINARY, "serve", *map(str, arguments), *([] if "--port" in arguments else ["--port", "0"])],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **(environment or {})})
+        # A test that fails before it stops its server leaves no process behind.
+        atexit.register(self.process.kill)
         self.log = []
         threading.Thread(target=self._drain, daemon=True).start()
         self.url = None

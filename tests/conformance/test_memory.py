@@ -76,8 +76,8 @@ def test_within_any_limit_it_serves_or_refuses(limit):
         return
     assert limit >= 300
     server = Server(*arguments)
-    server.wait_until(lambda: "Memory plan of demo" in "".join(server.log), 10)
     try:
+        server.wait_until(lambda: "Memory plan of demo" in "".join(server.log), 10)
         load_all(server)
         assert resident(server.process.pid) <= limit * MB
     finally:

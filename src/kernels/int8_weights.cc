@@ -197,7 +197,7 @@ void unpack_row(DType dtype, const std::byte* panel, int n, int num_inputs, floa
   for (int k = 0; k < num_inputs; ++k) {
     const Record& record = records[k / kSuperblockInputs * 2];
     const int input = k % kSuperblockInputs;
-    const int code = record.codes[i][input / kGroupInputs];
+    const std::int8_t code = record.codes[i][input / kGroupInputs];
     const auto steps = static_cast<float>(code * (int8_quant(record, i, input) - kMiddle));
     const float offset =
         int8_has_offsets(dtype) ? bf16_to_float(offsets[panel_index(n, k / kGroupInputs)]) : 0.0f;

@@ -235,7 +235,8 @@ void q8_unpack_row(DType dtype, const std::byte* panel, int n, int num_inputs, f
   for (int group = 0; group < num_inputs / kQ8GroupInputs; ++group) {
     const Q8TileOutput output = q8_tile_output(format, panel, group, n);
     for (int k = 0; k < kQ8GroupInputs; ++k) {
-      const float scale = output.scale * static_cast<float>(output.half_scales[k / kQ8HalfInputs]);
+      const int half_scale = output.half_scales[k < kQ8HalfInputs ? 0 : 1];
+      const float scale = output.scale * static_cast<float>(half_scale);
       const float product = static_cast<float>(output.weights[k]) * scale;
       row[group * kQ8GroupInputs + k] = format.has_minimum ? product + output.minimum : product;
     }

@@ -21,7 +21,7 @@
 namespace tutti::kernels {
 namespace {
 
-constexpr int kPartRows = 16;
+inline constexpr int kPartRows = 16;
 
 struct Int8Rows {
   int num_rows;
@@ -56,10 +56,10 @@ struct Int8Panel {
   std::byte* scratch;  // kInt8ScratchBytes
 };
 // Two superblocks of a panel as bytes, and two steps' sums of 2 x 2 tiles.
-constexpr std::size_t kInt8ScratchBytes = 2 * 8192 + 2 * 4096;
+inline constexpr std::size_t kInt8ScratchBytes = 2 * 8192 + 2 * 4096;
 
 // Activations that are multiplied with a panel at once stay in the second-level cache.
-constexpr std::ptrdiff_t kMaxChunkBytes = std::ptrdiff_t{1} << 20;
+inline constexpr std::ptrdiff_t kMaxChunkBytes = std::ptrdiff_t{1} << 20;
 
 constexpr int rounded_up(int value, int step) { return (value + step - 1) / step * step; }
 

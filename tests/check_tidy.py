@@ -12,6 +12,9 @@ import sys
 
 TIDY = "clang-tidy-14"
 
+# Asks the processor by names of GCC's that Clang 14 does not know.
+LEFT_OUT = {"kernels/testing/native_tables.cc"}
+
 
 def commands(root, build, folders):
     """The compile commands of src/, without GCC's precompiled header. Left out: tests, and the kernels' files
@@ -20,7 +23,7 @@ def commands(root, build, folders):
         path = pathlib.Path(entry["file"])
         if not path.is_relative_to(root / "src") or path.name.endswith("_test.cc"):
             continue
-        if "-DTUTTI_EMULATED" in entry["command"]:
+        if "-DTUTTI_EMULATED" in entry["command"] or str(path.relative_to(root / "src")) in LEFT_OUT:
             continue
         if folders and path.relative_to(root / "src").parts[0] not in folders:
             continue

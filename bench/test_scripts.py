@@ -123,6 +123,17 @@ class Divergence(unittest.TestCase):
         self.assertAlmostEqual(comparison.result()["relative_error"], 0)
         self.assertAlmostEqual(comparison.result()["divergence"], 0)
 
+    def test_a_ratio_has_bounds_from_its_chunks(self):
+        one, other, twice = (self.divergence.Comparison() for _ in range(3))
+        other.divergences = [1.0, 2.0, 3.0, 10.0]
+        one.divergences = [1.0, 3.0, 2.0, 9.0]
+        twice.divergences = [2.0, 4.0, 6.0, 20.0]
+        self.assertEqual(self.divergence.divergence_ratio(twice, other),
+                         {"ratio": 2.0, "low": 2.0, "high": 2.0})
+        found = self.divergence.divergence_ratio(one, other)
+        self.assertAlmostEqual(found["ratio"], 15 / 16)
+        self.assertTrue(2 / 3 <= found["low"] < 15 / 16 < found["high"] <= 1.5)
+
     def test_what_is_far_below_the_largest_counts_as_that_far_below(self):
         far = self.divergence.log_probabilities(numpy.array([[0.0, -16.0], [0.0, -99.0]]))
         self.assertTrue(numpy.array_equal(far[0], far[1]))

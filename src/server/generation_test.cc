@@ -95,7 +95,7 @@ TEST_F(GenerationTest, ReportsTheTimesOfWhatWasCancelled) {
   const GenerationReport report = generation->report();
   EXPECT_EQ(report.timings.queued, std::chrono::seconds(1));
   EXPECT_EQ(report.timings.prefill, std::chrono::seconds(2));
-  EXPECT_EQ(report.end, "deadline_exceeded") << "and the reason stays";
+  EXPECT_STREQ(report.end, "deadline_exceeded") << "and the reason stays";
 }
 
 TEST_F(GenerationTest, CountsWhatItsClientLeftAsCancelled) {
@@ -104,7 +104,7 @@ TEST_F(GenerationTest, CountsWhatItsClientLeftAsCancelled) {
     generation->cancel();
     EXPECT_TRUE(generation->take().empty());
     EXPECT_FALSE(generation->has_open());
-    EXPECT_EQ(generation->report().end, "cancelled");
+    EXPECT_STREQ(generation->report().end, "cancelled");
   }
   EXPECT_EQ(metrics_.requests[static_cast<std::size_t>(Outcome::kCancelled)].load(), 1u);
   EXPECT_EQ(metrics_.requests[static_cast<std::size_t>(Outcome::kFailed)].load(), 0u);

@@ -17,6 +17,7 @@
 #include "device/panel_linear.h"
 #include "device/quantized_linear.h"
 #include "device/repack_cache.h"
+#include "device/two_part_linear.h"
 #include "kernels/bf16_law.h"
 #include "kernels/float_mode.h"
 #include "kernels/kernel_table.h"
@@ -45,6 +46,7 @@ class CpuOps final : public Ops {
         kernels_(kernels_of(options.isa)),
         pool_(options.num_threads),
         linear_(kernels_, pool_),
+        two_part_linear_(*quantized_kernels_of(ComputeClass::kQ8, isa_), pool_),
         attention_(kernels_, pool_, options.kv_dtype) {
     for (const ComputeClass of_integers : {ComputeClass::kQ8, ComputeClass::kInt8}) {
       quantized_linears_.emplace_back(*quantized_kernels_of(of_integers, isa_), pool_);
@@ -224,6 +226,10 @@ class CpuOps final : public Ops {
   void multiply(std::span<const LinearOutput> outputs, const float* x, int num_rows,
                 const MakeRows& make_rows) {
     const kernels::QuantizedKernels* kernels = outputs[0].weight->quantized_kernels();
+    if (outputs[0].wide_activations && two_part_linear_.suits(*outputs[0].weight)) {
+      TUTTI_CHECK(outputs.size() == 1) << "wide activations in a group";
+      return two_part_linear_.run(outputs[0], x, num_rows, make_rows);
+    }
     for (QuantizedLinear& linear : quantized_linears_) {
       if (&linear.kernels() == kernels) return linear.run(outputs, x, num_rows, make_rows);
     }
@@ -283,6 +289,7 @@ class CpuOps final : public Ops {
   const kernels::KernelTable& kernels_;
   ThreadPool pool_;
   PanelLinear linear_;
+  TwoPartLinear two_part_linear_;
   std::deque<QuantizedLinear> quantized_linears_;  // of the classes q8 and int8
   PagedAttention attention_;
 };

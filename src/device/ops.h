@@ -148,6 +148,9 @@ class Ops {
     const Matrix* weight;
     float* y;
     std::span<const float> bias;
+    // Activations of 16 bits where the class rounds them to 8 and the weights, of 8 themselves, err
+    // less than that (two_part_linear.h). For an output by itself: the logits.
+    bool wide_activations = false;
   };
   virtual void linear_group(std::span<const LinearOutput> outputs, const float* x,
                             int num_rows) = 0;

@@ -104,6 +104,41 @@ TEST_P(QuantizedOps, ManyRowsAreEachAlone) {
   }
 }
 
+// As logits are computed from weights of 8 bits. More rows than one pass takes.
+TEST_P(QuantizedOps, WideActivationsAreNearExactAndTheSameBitsEverywhere) {
+  constexpr int kRows = 300, kInputs = 96, kOutputs = 150;
+  const Weight weight(DType::kQ8_0, kOutputs, kInputs, random_);
+  const auto bias = random_floats(kOutputs, random_);
+  auto x = random_floats(kRows * kInputs, random_);
+  for (int m = 0; m < kRows; ++m) x[m * kInputs + m % kInputs] *= 100;  // outliers
+  const auto multiply = [&](Ops& ops, std::span<const float> rows, bool wide) {
+    const int num_rows = static_cast<int>(rows.size()) / kInputs;
+    const MatrixPtr matrix = ops.make_matrix(weight.view).value();
+    std::vector<float> y(num_rows * kOutputs, NAN);
+    const Ops::LinearOutput output{matrix.get(), y.data(), bias, wide};
+    ops.linear_group({&output, 1}, rows.data(), num_rows);
+    return y;
+  };
+  const auto law = multiply(*make_ops(GetParam(), Isa::kRef, 1), x, true);
+  for (const Isa isa : available_isas()) {
+    const auto ops = make_ops(GetParam(), isa, 2);
+    EXPECT_TRUE(same_bits(law, multiply(*ops, x, true))) << to_string(isa);
+    const auto alone = multiply(*ops, std::span(x).last(kInputs), true);
+    EXPECT_TRUE(same_bits(std::span(law).last(kOutputs), alone)) << to_string(isa);
+  }
+  const auto narrow = multiply(*make_ops(GetParam(), Isa::kRef, 1), x, false);
+  const auto values = dequantize(weight.view).value();
+  double error = 0, narrow_error = 0;
+  for (int i = 0; i < kRows * kOutputs; ++i) {
+    const auto exact = std::inner_product(
+        &x[i / kOutputs * kInputs], &x[i / kOutputs * kInputs] + kInputs,
+        &values[i % kOutputs * kInputs], static_cast<double>(bias[i % kOutputs]));
+    error += (law[i] - exact) * (law[i] - exact);
+    narrow_error += (narrow[i] - exact) * (narrow[i] - exact);
+  }
+  EXPECT_LT(std::sqrt(error), 0.01 * std::sqrt(narrow_error));
+}
+
 TEST_P(QuantizedOps, EmbeddingsAreNearTheFileOnEveryInstructionSet) {
   const Weight weight(DType::kQ4_1, 70, 96, random_);
   const auto values = dequantize(weight.view).value();

@@ -33,6 +33,8 @@
 //   i; (0 + 1) + (2 + 3); cost(s) = (127 / s)^2
 // Four tries leave 86 % of the squared error of one (eight: 82 %).
 //
+// Logits from weights of 8 bits take activations in two such parts (device/two_part_linear.h).
+//
 // Law of the sum, the same for every instruction set, number of rows, and blocking. For each row
 // and output, y starts at +0, and for every group, in order, with w[k] the stored integer, o the
 // type's offset (8 in Q4_0, 16 in Q5_0, 32 in Q6_K, else 0):

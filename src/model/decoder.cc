@@ -255,7 +255,8 @@ std::span<const float> DecoderModel::compute_logits(const Activations& activatio
   rows.block = block;
   rows.post_norm = weights_.layers.back().post_mlp_norm;
   rows.pre_norm = weights_.output_norm;
-  const device::Ops::LinearOutput output{&weights_.output_matrix(), logits, {}};
+  const device::Ops::LinearOutput output{
+      .weight = &weights_.output_matrix(), .y = logits, .bias = {}, .wide_activations = true};
   ops_.add_norm_linear({&output, 1}, rows, static_cast<int>(num_rows));
   if (description_.logits_divisor != 1) {
     const auto divisor = static_cast<float>(description_.logits_divisor);

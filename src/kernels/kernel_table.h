@@ -27,6 +27,12 @@ struct PackRows {
   int first_row_block = 0;  // the row blocks to do: [first_row_block, last_row_block)
   int last_row_block = 0;
   void* packed = nullptr;  // all of the rows' packed bytes, aligned to 64
+  // The inputs to do: [first_input, last_input), cut at multiples of the table's `pack_inputs`;
+  // last_input 0: to the end.
+  int first_input = 0;
+  int last_input = 0;
+
+  int inputs_end() const { return last_input > 0 ? last_input : num_inputs; }
 };
 
 // c[row][n] += x[row] . panel[n] over blocks [first_block, first_block + num_blocks).
@@ -116,6 +122,7 @@ inline constexpr int kMaxHeadDim = 512;
 
 struct KernelTable {
   int row_block;  // rows of activations that a kernel holds in registers at once
+  static constexpr int pack_inputs = 32;  // a block's: what PackRows's inputs may be cut at
   // How far ahead of its reads a product of few rows should fetch the weight stream, in bytes.
   int prefetch_distance;
 

@@ -44,8 +44,13 @@ Aligned<float> product_by(const KernelTable& table, const float* x, int num_rows
                           const std::uint16_t* panel, int cut) {
   const int blocks = num_blocks(num_inputs);
   auto packed = aligned<std::byte>(table.packed_bytes(num_rows, num_inputs));
-  table.pack_rows({x, num_inputs, num_rows, num_inputs, 0,
-                   (num_rows + table.row_block - 1) / table.row_block, packed.get()});
+  const int row_blocks = (num_rows + table.row_block - 1) / table.row_block;
+  const int middle = num_inputs / table.pack_inputs / 2 * table.pack_inputs;
+  table.pack_rows(
+      {x, num_inputs, num_rows, num_inputs, 0, row_blocks, packed.get(), middle, num_inputs});
+  if (middle > 0) {
+    table.pack_rows({x, num_inputs, num_rows, num_inputs, 0, row_blocks, packed.get(), 0, middle});
+  }
   auto sums = aligned<float>(static_cast<std::size_t>(num_rows) * kPanelOutputs);
   for (const auto& [first, last] : {std::pair{0, cut}, std::pair{cut, blocks}}) {
     if (first == last) continue;

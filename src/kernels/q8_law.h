@@ -189,6 +189,7 @@ inline Q8Group quantize_group(const float* x) {
 constexpr QuantizedKernels q8_table(int row_block, QuantizedKernels own) {
   own.panel_outputs = kQ8PanelOutputs;
   own.row_block = row_block;
+  own.pack_inputs = kQ8GroupInputs;
   own.takes = q8_takes;
   own.panel_bytes = q8_panel_bytes;
   own.pack_weights = q8_pack_weights;

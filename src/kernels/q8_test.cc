@@ -58,12 +58,14 @@ std::vector<float> product_by(const QuantizedKernels& table, const Panels& weigh
                               int num_rows, int cut) {
   auto packed = aligned<std::byte>(table.packed_bytes(num_rows, weights.num_inputs));
   const int row_blocks = (num_rows + table.row_block - 1) / table.row_block;
-  const auto pack = [&](int first, int last) {
-    table.pack_rows(
-        {x, weights.num_inputs, num_rows, weights.num_inputs, first, last, packed.get()});
+  const auto pack = [&](int first, int last, int first_input, int last_input) {
+    table.pack_rows({x, weights.num_inputs, num_rows, weights.num_inputs, first, last, packed.get(),
+                     first_input, last_input});
   };
-  pack(row_blocks / 2, row_blocks);
-  pack(0, row_blocks / 2);
+  const int middle = weights.num_inputs / table.pack_inputs / 2 * table.pack_inputs;
+  pack(row_blocks / 2, row_blocks, middle, 0);
+  if (middle > 0) pack(row_blocks / 2, row_blocks, 0, middle);
+  pack(0, row_blocks / 2, 0, 0);
   const std::size_t scratch_bytes = table.scratch_bytes(num_rows, weights.num_inputs);
   auto scratch = aligned<std::byte>(scratch_bytes + 64);
   std::vector<float> y(static_cast<std::size_t>(num_rows) * weights.num_outputs, 7.0f);

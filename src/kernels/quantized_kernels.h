@@ -44,6 +44,7 @@ inline constexpr int kMaxQuantizedRows = 512;
 struct QuantizedKernels {
   int panel_outputs = 0;  // at most 64; the class's
   int row_block = 0;      // rows of activations that PackRows counts in
+  int pack_inputs = 0;    // what PackRows's inputs may be cut at; 0: they may not
 
   // Whether the class keeps weights of this type; others go the bf16 way.
   bool (*takes)(DType dtype) = nullptr;

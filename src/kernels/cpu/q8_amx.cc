@@ -58,13 +58,16 @@ void pack_rows(const PackRows& job) {
   if (job.num_rows <= kMostFewRows) return avx512vnni_q8_kernels().pack_rows(job);
   const int groups = job.num_inputs / kQ8GroupInputs;
   const std::size_t block_bytes = static_cast<std::size_t>(groups) * kRowGroupBytes;
+  const int first = job.first_input / kQ8GroupInputs;
+  const int last = job.inputs_end() / kQ8GroupInputs;
   for (int b = job.first_row_block; b < job.last_row_block; ++b) {
     auto* block = static_cast<std::byte*>(job.packed) + block_bytes * b;
-    __builtin_memset(block, 0, block_bytes);
+    __builtin_memset(block + static_cast<std::size_t>(first) * kRowGroupBytes, 0,
+                     static_cast<std::size_t>(last - first) * kRowGroupBytes);
     const int left = job.num_rows - b * kRowBlock;
     for (int r = 0; r < (left < kRowBlock ? left : kRowBlock); ++r) {
       const float* x = job.x + (b * kRowBlock + r) * job.row_stride;
-      for (int group = 0; group < groups; ++group) {
+      for (int group = first; group < last; ++group) {
         pack_group(x + group * kQ8GroupInputs, r, block + group * kRowGroupBytes);
       }
     }

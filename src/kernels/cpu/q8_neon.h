@@ -74,7 +74,8 @@ void pack_rows(const PackRows& job) {
   auto* packed = static_cast<Q8Group*>(job.packed);
   for (int m = job.first_row_block * kRowBlock;
        m < job.last_row_block * kRowBlock && m < job.num_rows; ++m) {
-    for (int group = 0; group < groups; ++group) {
+    for (int group = job.first_input / kQ8GroupInputs; group < job.inputs_end() / kQ8GroupInputs;
+         ++group) {
       pack_group(job.x + m * job.row_stride + group * kQ8GroupInputs,
                  packed[static_cast<std::size_t>(m) * groups + group]);
     }

@@ -57,6 +57,8 @@ TUTTI_INLINE void pack_group(const float* x, int rows, int r, std::byte* out) {
 
 void pack_rows(const PackRows& job) {
   const int groups = job.num_inputs / kQ8GroupInputs;
+  const int first_group = job.first_input / kQ8GroupInputs;
+  const int last_group = job.inputs_end() / kQ8GroupInputs;
   const int end =
       job.last_row_block * kRowBlock < job.num_rows ? job.last_row_block * kRowBlock : job.num_rows;
   for (int m = job.first_row_block * kRowBlock; m < end;) {
@@ -65,8 +67,8 @@ void pack_rows(const PackRows& job) {
         static_cast<std::byte*>(job.packed) + static_cast<std::size_t>(m) * groups * kRowGroupBytes;
     for (int r = 0; r < rows; ++r) {
       const float* x = job.x + (m + r) * job.row_stride;
-      std::byte* out = block;
-      for (int group = 0; group < groups; ++group, out += rows * kRowGroupBytes) {
+      std::byte* out = block + first_group * rows * kRowGroupBytes;
+      for (int group = first_group; group < last_group; ++group, out += rows * kRowGroupBytes) {
         pack_group(x + group * kQ8GroupInputs, rows, r, out);
       }
     }

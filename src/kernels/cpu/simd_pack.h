@@ -21,6 +21,7 @@ std::size_t packed_bytes(int num_rows, int num_inputs) {
 
 void pack_rows(const PackRows& job) {
   const int blocks = num_blocks(job.num_inputs);
+  const int end = num_blocks(job.inputs_end()) * kBlockInputs;
   for (int row_block = job.first_row_block; row_block < job.last_row_block; ++row_block) {
     const int first_row = row_block * kRowBlock;
     const int left = job.num_rows - first_row;
@@ -29,7 +30,7 @@ void pack_rows(const PackRows& job) {
                    static_cast<std::ptrdiff_t>(first_row) * blocks * kBlockInputs;
     for (int row = 0; row < rows; ++row) {
       const float* x = job.x + (first_row + row) * job.row_stride;
-      for (int k = 0; k < blocks * kBlockInputs; k += 16) {
+      for (int k = job.first_input; k < end; k += 16) {
         const int count = job.num_inputs - k;
         const Vector values = count >= 16 ? load(x + k) : load_first(x + k, count < 0 ? 0 : count);
         const std::ptrdiff_t block_row = static_cast<std::ptrdiff_t>(k / kBlockInputs) * rows + row;

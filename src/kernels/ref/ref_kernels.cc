@@ -26,7 +26,9 @@ void pack_rows(const PackRows& job) {
   for (int row = job.first_row_block * kRowBlock; row < last_row; ++row) {
     const float* x = job.x + row * job.row_stride;
     auto* packed = static_cast<std::uint16_t*>(job.packed) + static_cast<std::size_t>(row) * padded;
-    for (int k = 0; k < padded; ++k) packed[k] = k < job.num_inputs ? round_to_bf16(x[k]) : 0;
+    const int end = std::min(num_blocks(job.inputs_end()) * kBlockInputs, padded);
+    for (int k = job.first_input; k < end; ++k)
+      packed[k] = k < job.num_inputs ? round_to_bf16(x[k]) : 0;
   }
 }
 

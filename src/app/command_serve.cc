@@ -206,13 +206,13 @@ int serve(const ServeOptions& options) {
   std::atomic<Loading> loading = Loading::kRuns;
   std::thread loader([&] {
     const Status status = load_models(options, server);
-    server.set_loading_done(status.ok(), status.ok() ? "" : status.message());
     loading = status.ok() ? Loading::kDone : Loading::kFailed;
-    if (!status.ok()) {
+    if (status.ok()) {
+      server.set_loaded([&server] { print_welcome(server, server.default_model_name()); });
+    } else {
+      server.set_loading_failed(status.message());
       report(status);
       server.stop();
-    } else if (!server.is_stopping()) {
-      print_welcome(server, server.default_model_name());
     }
   });
   server.run();

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <future>
 #include <thread>
 
 #include "tests/support/server_fixture.h"
@@ -31,13 +32,46 @@ TEST_F(LifecycleTest, ReadyMeansLoadedAndGenerating) {
   client.post(kChat, chat(""));
   EXPECT_THAT(client.read_response(), StartsWith("HTTP/1.1 503"));
   server_->add_model(test_.model);
-  server_->set_loading_done(true);
+  server_->set_loaded();
   engine_.run(std::chrono::microseconds(500));
   client.get("/ready");
   EXPECT_THAT(client.read_response(), StartsWith("HTTP/1.1 200"));
   client.get("/ready");
   EXPECT_THAT(client.read_response(), StartsWith("HTTP/1.1 200"));
   EXPECT_EQ(engine_.submitted().size(), 1u) << "one probe serves for a while";
+}
+
+class SharedPortTest : public testing::ServerTest {
+ protected:
+  void start_listening() {
+    options_.reuse_port = true;
+    start(false);
+    server_->add_model(test_.model);
+    std::promise<void> listens;
+    server_->set_loaded([&] {
+      const Client client(port());  // which fails the test unless it is connected
+      listens.set_value();
+    });
+    listens.get_future().wait();
+  }
+};
+
+TEST_F(SharedPortTest, SaysThatItListensWhenItDoes) { start_listening(); }
+
+// A handshake may be under way when its listener learns that another one takes its place. Here
+// there is none, so it gets the connection itself.
+TEST_F(SharedPortTest, WhatIsOnItsWayIsServed) {
+  engine_.run(milliseconds(1));
+  start_listening();
+  const auto begin = std::chrono::steady_clock::now();
+  server_->stop();
+  ASSERT_TRUE(within(milliseconds(1000), [&] { return server_->is_stopping(); }));
+  std::this_thread::sleep_for(milliseconds(300));
+  Client late(port());
+  late.post(kChat, chat(R"(,"max_tokens":5)"));
+  EXPECT_THAT(late.read_response(), StartsWith("HTTP/1.1 200"));
+  thread_.join();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(3));
 }
 
 // Work that moves needs no probe, and a probe would only wait behind it.

@@ -7,7 +7,6 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include "base/log.h"
@@ -23,6 +22,8 @@ namespace {
 using ReusePort = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
 
 constexpr auto kAcceptPause = std::chrono::milliseconds(100);
+// A handshake takes two ways over the network, and a second more when a packet was lost (RFC 6298).
+constexpr auto kHandOverTime = std::chrono::milliseconds(1300);
 
 // Numbers as they are; names by the resolver.
 Result<tcp::endpoint> resolve(asio::io_context& io, const std::string& host, int port) {
@@ -158,13 +159,24 @@ void Listener::accept_what_waits(Acceptor& acceptor) {
   }
 }
 
+void Listener::hand_over(std::function<void()> done) {
+  if (!reuses_port_ || !accept_) return close();
+  for (Acceptor& acceptor : acceptors_) direct_to_the_next(acceptor.native_handle());
+  is_handing_over_ = true;
+  hand_over_timer_.expires_after(kHandOverTime);
+  hand_over_timer_.async_wait([this, done = std::move(done)](const error_code& code) {
+    if (code) return;
+    close();
+    done();
+  });
+}
+
 void Listener::close() {
+  is_handing_over_ = false;
+  hand_over_timer_.cancel();
   for (Acceptor& acceptor : acceptors_) {
     if (!acceptor.is_open()) continue;
-    if (reuses_port_ && accept_) {
-      direct_to_the_next(acceptor.native_handle());
-      accept_what_waits(acceptor);
-    }
+    if (reuses_port_ && accept_) accept_what_waits(acceptor);
     error_code ignored;
     acceptor.close(ignored);
   }

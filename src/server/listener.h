@@ -5,13 +5,15 @@
 //   - handed-over sockets stay open with the service manager; connections wait in their queue until
 //     the next process accepts them;
 //   - with reuse_port the next process listens on the same port beside the first one, from when its
-//     models are loaded. The first one, told to stop, directs new connections to the other, takes
-//     what is in its own queue and closes.
+//     models are loaded. The first one, told to stop, directs new connections to the other, and
+//     goes on to accept those whose handshake had begun: the system resets what a listening socket
+//     has in its queues when it is closed.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <string>
 #include <vector>
@@ -32,18 +34,22 @@ class Listener {
  public:
   using Accept = std::function<void(boost::asio::ip::tcp::socket)>;
 
-  explicit Listener(boost::asio::io_context& io) : io_(io) {}
+  explicit Listener(boost::asio::io_context& io) : io_(io), hand_over_timer_(io) {}
 
   // Binds, and listens unless it shares its port. Errors: kUnavailable when the address cannot be
   // bound, naming it; kInvalidArgument.
   Status open(const ListenerOptions& options);
   // Listens, if it did not yet, and gives every connection to `accept` until it is closed.
   void start(Accept accept);
-  // Of a port of its own: it is closed. Of a shared one: others get what comes from now on, and
-  // what has come is accepted first.
+  // Somebody else gets the connections that come from now on. With reuse_port those that are under
+  // way are still accepted, for a second or so; then it is closed, and `done` is called. Other
+  // sockets are closed at once: what is in their queue stays there for the next process.
+  void hand_over(std::function<void()> done);
+  bool is_handing_over() const { return is_handing_over_; }
+  // What waits on a shared port is accepted first.
   void close();
 
-  // Somebody else gets the connections that come after close().
+  // It has somebody to hand over to.
   bool is_shared() const { return is_shared_; }
   boost::asio::ip::tcp::endpoint endpoint() const { return endpoint_; }
 
@@ -61,6 +67,8 @@ class Listener {
   Accept accept_;
   bool is_shared_ = false;
   bool reuses_port_ = false;
+  bool is_handing_over_ = false;
+  boost::asio::steady_timer hand_over_timer_;
 };
 
 }  // namespace tutti::server

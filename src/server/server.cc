@@ -98,7 +98,7 @@ struct Server::Impl {
     is_stopping = true;
     options.service_manager.notify("STOPPING=1");
     context.hands_over = listener.is_shared();
-    if (context.hands_over) listener.close();
+    if (context.hands_over) listener.hand_over([this] { stop_when_drained(); });
     for (Connection* connection : connections()) connection->close_if_idle();
     drain_timer.expires_after(options.drain_timeout);
     drain_timer.async_wait([this](const error_code& code) {
@@ -127,6 +127,7 @@ struct Server::Impl {
   // With all requests answered, the connections that are left only wait for others.
   void stop_when_drained() {
     if (!context.draining || is_closing) return;
+    if (listener.is_handing_over() && !context.ending) return;
     for (const Connection* connection : context.connections) {
       if (connection->is_busy()) return;
     }
@@ -211,12 +212,17 @@ void Server::add_model(std::shared_ptr<store::LoadedModel> model) {
   impl_->state.registry.add(std::move(model));
 }
 
-void Server::set_loading_done(bool succeeded, const std::string& reason) {
-  impl_->state.registry.set_loading_done(succeeded, reason);
-  if (!succeeded) return;
-  asio::post(impl_->io, [impl = impl_.get()] {
+void Server::set_loading_failed(const std::string& reason) {
+  impl_->state.registry.set_loading_done(false, reason);
+}
+
+void Server::set_loaded(std::function<void()> on_listening) {
+  impl_->state.registry.set_loading_done(true, "");
+  asio::post(impl_->io, [impl = impl_.get(), on_listening = std::move(on_listening)] {
     impl->start_listening();
-    if (!impl->context.draining) impl->options.service_manager.notify("READY=1");
+    if (impl->context.draining) return;
+    impl->options.service_manager.notify("READY=1");
+    if (on_listening) on_listening();
   });
 }
 

@@ -72,8 +72,12 @@ class Server {
   void add_model(std::shared_ptr<store::LoadedModel> model);
   // The name of the first model that was added; empty while there is none.
   std::string default_model_name() const;
-  // No more models will be added; with false, /ready stays 503 with `reason` ("loading failed").
-  void set_loading_done(bool succeeded, const std::string& reason = {});
+  // No more models will be added. `on_listening` is called on the thread of run() when connections
+  // are taken, unless the server is stopping by then: whoever stops another process on its port
+  // must wait for that.
+  void set_loaded(std::function<void()> on_listening = {});
+  // /ready stays 503 with `reason`.
+  void set_loading_failed(const std::string& reason);
 
   int port() const;
   std::string address() const;  // "http://127.0.0.1:11434"
@@ -83,9 +87,9 @@ class Server {
   // Lets running requests end up to drain_timeout, ends those left with an error that their clients
   // are told (503, or one in the stream) within a second, then makes run() return. Meanwhile new
   // requests and /ready are answered with 503; but where somebody else gets new connections
-  // (reuse_port, inherited sockets), nothing more is accepted and what had been accepted is served.
-  // A second call cuts the first time short, a third both. Async-signal-unsafe: call it
-  // from a thread or from stop_on_signals().
+  // (reuse_port, inherited sockets), what had been accepted is served, and with reuse_port also
+  // what is under way: it listens for another second or so. A second call cuts the first time
+  // short, a third both. Async-signal-unsafe: call it from a thread or from stop_on_signals().
   void stop();
   // Takes over what can change while it runs: limits, timeouts, guards, tenants, metric names,
   // content in the log. Connections that are open keep their limits of framing.

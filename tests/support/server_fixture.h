@@ -34,7 +34,7 @@ class ServerTest : public ::testing::Test {
     server_ = std::move(*server);
     if (with_model) {
       server_->add_model(test_.model);
-      server_->set_loading_done(true);
+      server_->set_loaded();
     }
     thread_ = std::thread([this] { server_->run(); });
   }

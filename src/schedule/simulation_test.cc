@@ -129,7 +129,7 @@ double percentile(const std::vector<double>& sorted, double share) {
   return sorted.at(static_cast<std::size_t>(share * static_cast<double>(sorted.size() - 1)));
 }
 
-// The same for a fast, a slow and a very slow machine.
+// The same for machines whose steps of eight rows take 1, 4, 18 and 73 ms without prompts.
 class StallTest : public ::testing::TestWithParam<double> {};
 
 TEST_P(StallTest, ALongPromptDoesNotFreezeStreams) {
@@ -162,7 +162,7 @@ TEST_P(StallTest, ALongPromptDoesNotFreezeStreams) {
   EXPECT_GE(solo_seconds, 0.5 * beside_seconds);
 }
 
-INSTANTIATE_TEST_SUITE_P(Machines, StallTest, ::testing::Values(0.2, 1.0, 4.0));
+INSTANTIATE_TEST_SUITE_P(Machines, StallTest, ::testing::Values(0.055, 0.2, 1.0, 4.0));
 
 // A new arrival with a short prompt has its first token soon, though a prompt of its own tenant
 // that takes minutes came before it.

@@ -170,27 +170,54 @@ TEST_F(SpillTest, NobodyFindsWhatOthersSpilled) {
   EXPECT_EQ(std::string_view(text, bytes_->bytes.size()).find(secret), std::string_view::npos);
 }
 
-// Without the tier a preempted sequence computes all of it again.
-TEST_F(SpillTest, PreemptedSequencesLoseNoFullBlock) {
-  for (const bool with_tier : {true, false}) {
+// What a preempted sequence has lost comes back from the tier but for its last block, which is not
+// full; where reading takes longer than computing, and where there is no tier, it is computed
+// again.
+TEST_F(SpillTest, APreemptedSequenceIsSwappedOrRecomputedByWhatIsCheaper) {
+  std::atomic<EventRecorder*> watched = nullptr;
+  std::atomic<bool> is_other_there = false;
+  model_.on_forward = [&, compute = model_.on_forward](auto batch) {
+    while (watched && watched.load()->tokens().size() >= 3 && !is_other_there) {
+      std::this_thread::sleep_for(microseconds(100));
+    }
+    compute(batch);
+  };
+  // One that needs most of the pool comes in the middle of the answer of one of less priority.
+  const auto preempt_one = [&](bool with_tier) {
     EngineOptions options = small();
-    options.num_blocks = 10;
+    options.num_blocks = 11;
+    watched = nullptr;
+    is_other_there = false;
     start(options, with_tier);
-    std::vector<SequenceRequest> requests;
-    std::vector<std::shared_ptr<EventRecorder>> recorders;
-    for (int i = 0; i < 8; ++i) {
-      requests.push_back(make(counting(60, i)));
-      requests.back().sampling.max_tokens = 120;
-      requests.back().sampling.logprobs = true;
-      recorders.push_back(submit(requests.back()));
-    }
-    for (std::size_t i = 0; i < requests.size(); ++i) check(requests[i], *recorders[i]);
+    SequenceRequest oldest = make(counting(60, 3)), victim = make(counting(150)),
+                    other = make(counting(250, 7));
+    oldest.sampling.max_tokens = 30;
+    victim.sampling.max_tokens = 60;
+    victim.priority = 1;
+    const auto of_oldest = submit(oldest), of_victim = submit(victim);
+    watched = of_victim.get();
+    EXPECT_TRUE(of_victim->wait_for_tokens(3));
+    const auto of_other = submit(other);
+    is_other_there = true;
+    check(other, *of_other);
+    check(victim, *of_victim);
+    check(oldest, *of_oldest);
     const EngineStats stats = engine_->stats();
-    EXPECT_GT(stats.num_preemptions, 0u);
-    if (with_tier) {
-      EXPECT_LE(stats.num_recomputed_tokens, stats.num_preemptions * kBlockSize);
-    }
-  }
+    EXPECT_GE(stats.num_preemptions, 1u);
+    return stats;
+  };
+  const EngineStats swapped = preempt_one(true);
+  EXPECT_GE(swapped.num_spill_reads, 4u);
+  EXPECT_LE(swapped.num_recomputed_tokens, swapped.num_preemptions * kBlockSize);
+  bytes_ = std::make_shared<testing::SpillBytes>();
+  bytes_->before_read = [] {
+    std::this_thread::sleep_for(milliseconds(100));
+    return Status();
+  };
+  const EngineStats recomputed = preempt_one(true);
+  EXPECT_EQ(recomputed.num_spill_reads, 1u) << "by which the disk is known";
+  EXPECT_GT(recomputed.num_recomputed_tokens, 100u);
+  EXPECT_GE(preempt_one(false).num_recomputed_tokens, 150u);
 }
 
 // Random conversations in a pool that is always full: the bits are those of each request alone,

@@ -60,6 +60,7 @@ struct ThreadPool::Impl {
   bool stopping = false;
   alignas(64) std::atomic<std::uint32_t> generation{0};
   alignas(64) std::atomic<std::uint32_t> num_working{0};
+  alignas(64) std::atomic<std::uint64_t> num_pieces{0};
 
   void pin_worker(int worker) const {
     if (!processors.empty()) pin_this_thread(processors[static_cast<std::size_t>(worker)]);
@@ -123,7 +124,7 @@ int ThreadPool::num_threads() const { return impl_->num_threads; }
 void ThreadPool::run(const std::function<void(int)>& job) {
   if (impl_->num_threads == 1) {
     job(0);
-    return;
+    return count_piece();
   }
   // A model is loaded by one thread and run by another.
   if (const auto caller = std::this_thread::get_id(); caller != impl_->pinned_caller) {
@@ -133,6 +134,7 @@ void ThreadPool::run(const std::function<void(int)>& job) {
   impl_->publish(&job);
   job(0);
   impl_->wait_for_workers();
+  count_piece();
 }
 
 void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
@@ -142,7 +144,7 @@ void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
   const std::size_t pieces = std::clamp<std::size_t>(most, 1, num_threads());
   if (pieces == 1) {
     job(0, count);
-    return;
+    return count_piece();
   }
   run([&](int worker) {
     const auto piece = static_cast<std::size_t>(worker);
@@ -152,6 +154,12 @@ void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
     if (begin < end) job(begin, end);
   });
 }
+
+std::uint64_t ThreadPool::num_pieces() const {
+  return impl_->num_pieces.load(std::memory_order_relaxed);
+}
+
+void ThreadPool::count_piece() { impl_->num_pieces.fetch_add(1, std::memory_order_relaxed); }
 
 int ThreadPool::usable_cores() {
   const int num_cores = static_cast<int>(usable_cores_in_order().size());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -30,6 +31,11 @@ class ThreadPool {
   // job(begin, end) for each non-empty piece.
   void parallel_for(std::size_t count, std::size_t grain,
                     const std::function<void(std::size_t, std::size_t)>& job);
+
+  // How many pieces of work have been done: one for each job, and what jobs report between their
+  // pieces by count_piece(), so that a long one is told from one that hangs. Any thread.
+  std::uint64_t num_pieces() const;
+  void count_piece();
 
   // Physical cores that this process may use: the default of `num_threads`.
   static int usable_cores();

@@ -80,6 +80,22 @@ TEST(ThreadPool, ParallelForCoversEachIndexOnceInPiecesOfTheGrain) {
   }
 }
 
+TEST(ThreadPool, CountsPiecesWhileAJobRuns) {
+  for (const int num_threads : {1, 2}) {
+    ThreadPool pool(num_threads);
+    const std::uint64_t before = pool.num_pieces();
+    std::uint64_t within = 0;
+    pool.run([&](int worker) {
+      if (worker != 0) return;
+      for (int i = 0; i < 10; ++i) pool.count_piece();
+      within = pool.num_pieces();
+    });
+    EXPECT_EQ(within, before + 10);
+    pool.parallel_for(1, 1, [](std::size_t, std::size_t) {});
+    EXPECT_EQ(pool.num_pieces(), before + 12);
+  }
+}
+
 TEST(ThreadPool, APinnedCallerDoesNotShrinkTheNextPool) {
   const int before = ThreadPool::usable_cores();
   {

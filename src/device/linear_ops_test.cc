@@ -7,6 +7,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/thread_pool.h"
+#include "device/panel_linear.h"
 #include "device/testing/variants.h"
 #include "kernels/op_cases.h"
 #include "tensor/dequantize.h"
@@ -115,6 +117,37 @@ TEST(Ops, EveryClassIsNearDoubleArithmetic) {
       const double bound = !has_small_integers(dtype) ? 0.0035 : by_int8 ? 0.02 : 0.009;
       EXPECT_LT(relative_error(exact, linear(*ops, weight, x, bias, order)), bound)
           << to_string(dtype) << " " << to_string(compute_class);
+    }
+  }
+}
+
+// Who watches over an engine tells a large operation from one that hangs by its pieces.
+TEST(Ops, LargeLinearsAreCountedInSmallPieces) {
+  constexpr int kRows = 512, kInputs = 28672, kOutputsAPanel = 32;
+  EXPECT_LE(max_panels_a_piece(std::size_t{kOutputsAPanel} * kInputs, 1), 32) << "about 32 MiB";
+  EXPECT_EQ(max_panels_a_piece(std::size_t{kOutputsAPanel} * kInputs, kRows), 1);
+  ThreadPool pool(1);
+  WorkCounter counter(1000, pool, 8);
+  int begin = 0, end = 0, last = 0, num_pieces = 0;
+  for (; counter.take(begin, end); last = end, ++num_pieces) {
+    ASSERT_EQ(begin, last);
+    ASSERT_LE(end - begin, 8);
+  }
+  EXPECT_EQ(last, 1000);
+  EXPECT_EQ(pool.num_pieces(), static_cast<std::uint64_t>(num_pieces));
+}
+
+TEST(Ops, EveryClassCountsThePiecesOfItsLinears) {
+  std::mt19937 random(5);
+  const Weight weight(DType::kQ8_0, 640, 256, random);
+  const auto x = random_floats(2 * 256, random);
+  for (const ComputeClass compute_class :
+       {ComputeClass::kF32, ComputeClass::kBf16, ComputeClass::kInt8, ComputeClass::kQ8}) {
+    for (const Variant& variant : variants_of(compute_class)) {
+      const auto ops = variant.make();
+      const std::uint64_t before = ops->pool().num_pieces();
+      linear(*ops, weight, x);
+      EXPECT_GE(ops->pool().num_pieces(), before + 5) << variant.name();
     }
   }
 }

@@ -193,6 +193,7 @@ void PagedAttention::run(const KvCache& cache, const AttentionArgs& args, const 
       const AttentionPlan::Piece& piece = plan_.pieces[i];
       run_piece(call, piece, scratch_[static_cast<std::size_t>(worker)].data());
       if (piece.split >= 0 && --parts_left_[piece.split] == 0) merge_split(call, piece);
+      pool_.count_piece();
     }
   });
 }

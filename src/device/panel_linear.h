@@ -15,20 +15,27 @@ struct KernelTable;
 
 namespace tutti::device {
 
-// Hands out [0, count) in pieces, large at first and small at the end, so that threads that share
-// their core with others end together. Thread safety: any thread.
+// Hands out [0, count) in pieces of at most `max_piece`, large at first and small at the end, so
+// that threads that share their core with others end together. Each is counted by the pool.
+// Thread safety: any thread.
 class WorkCounter {
  public:
-  WorkCounter(int count, int num_threads) : count_(count), num_threads_(num_threads) {}
+  WorkCounter(int count, ThreadPool& pool, int max_piece)
+      : count_(count), max_piece_(max_piece), pool_(pool) {}
 
   // The next piece [begin, end); false when there is none.
   bool take(int& begin, int& end);
 
  private:
   const int count_;
-  const int num_threads_;
+  const int max_piece_;
+  ThreadPool& pool_;
   std::atomic<int> next_{0};
 };
+
+// How many panels of so many values a piece may have that is multiplied with `num_rows` rows: work
+// of a tenth of a second at most, and weights that even a slow disk has read within a second.
+int max_panels_a_piece(std::size_t values_a_panel, int num_rows);
 
 // Thread safety: one call at a time; the pool works inside it.
 class PanelLinear {

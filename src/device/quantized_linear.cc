@@ -61,7 +61,9 @@ void QuantizedLinear::run(std::span<const Ops::LinearOutput> outputs, const floa
                       .num_rows = rows.count,
                       .num_inputs = num_inputs},
                      make_rows ? MakeRows(make_some) : nullptr, packed_);
-    WorkCounter counter(total_panels, pool_.num_threads());
+    const std::size_t values_a_panel =
+        static_cast<std::size_t>(kernels_.panel_outputs) * num_inputs;
+    WorkCounter counter(total_panels, pool_, max_panels_a_piece(values_a_panel, rows.count));
     pool_.run([&](int worker) {
       const kernels::ScopedFlushDenormals flush;
       for (int begin = 0, end = 0; counter.take(begin, end);) {
@@ -117,7 +119,7 @@ void quantize_matrix(Matrix& matrix, const TensorView& weight,
   const int slab = static_cast<int>(std::max<std::size_t>(1, kSlabBytes / panel_file_bytes));
   for (int first = 0; first < num_panels; first += slab) {
     const int count = std::min(slab, num_panels - first);
-    WorkCounter counter(count, pool.num_threads());
+    WorkCounter counter(count, pool, count);
     pool.run([&](int) {
       const kernels::ScopedFlushDenormals flush;
       std::array<const std::byte*, kMaxPanelOutputs> rows;

@@ -80,6 +80,7 @@ class ReferenceOps final : public Ops {
           y[static_cast<std::size_t>(m) * num_outputs + n] =
               static_cast<float>(start + dot(x_row, row.data(), num_inputs));
         }
+        pool_.count_piece();
       }
     });
   }
@@ -222,6 +223,7 @@ class ReferenceOps final : public Ops {
           const std::size_t offset = (sequence.first_row + row) * row_width +
                                      static_cast<std::size_t>(head) * reference.shape().head_dim;
           attend(reference, args, sequence, {row, head}, {q + offset, out + offset});
+          pool_.count_piece();
         }
       });
     }

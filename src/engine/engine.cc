@@ -112,6 +112,8 @@ class EngineThread final : public EngineChannel {
     return stats;
   }
 
+  std::uint64_t progress() const override { return loop_->progress(); }
+
   int max_model_len() const override { return options_.max_model_len; }
 
  private:

@@ -51,7 +51,7 @@ struct EngineOptions {
   bool use_prefix_cache = true;
   // Between two tokens of a sequence while prompts are computed beside it, or twice what the batch
   // takes without prompts, whichever is longer. nullopt: 2.5 times what the batch
-  // takes without, but 10 ms at least and 100 ms at most. 0: prompts fill the token budget.
+  // takes without, but 1 ms at least and 100 ms at most. 0: prompts fill the token budget.
   std::optional<Duration> target_itl;
   // Full blocks are kept here too, and come back from here. Needs use_prefix_cache. Without a file
   // that can be used the engine goes on without, and says so in the log.
@@ -142,6 +142,9 @@ class EngineChannel {
   virtual void cancel(SequenceId id) = 0;
 
   virtual EngineStats stats() const = 0;
+  // Grows whenever a piece of the engine's work is done, many times in a long step. As long as
+  // there is work and it grows, the engine gets on; its size means nothing.
+  virtual std::uint64_t progress() const = 0;
   // Ok, or kUnavailable with the reason while there is no engine to compute.
   virtual Status availability() const { return {}; }
   virtual int max_model_len() const = 0;

@@ -132,6 +132,22 @@ TEST_F(EngineTest, GeneratesUpToMaxTokens) {
   EXPECT_GT(end.timings.decode.count(), 0);
 }
 
+// A step of any length is seen to get on by the pieces of its work, before it ends.
+TEST_F(EngineTest, ProgressGrowsWithinAStep) {
+  std::vector<std::uint64_t> seen;
+  model_.on_forward = [&](std::span<const model::BatchSequence>) {
+    for (int i = 0; i < 3; ++i) {
+      ops_.pool().run([](int) {});
+      seen.push_back(engine_->progress());
+    }
+  };
+  start(ample());
+  finished(*submit(make_request(1, {1, 2, 3}, 1)));
+  ASSERT_EQ(seen.size(), 3u);
+  EXPECT_LT(seen[0], seen[1]);
+  EXPECT_LT(seen[1], seen[2]);
+}
+
 TEST_F(EngineTest, EndsAtAnEndTokenWithoutSendingIt) {
   start(ample());
   const std::vector<TokenId> prompt = {4, 5};

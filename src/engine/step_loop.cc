@@ -275,6 +275,7 @@ std::vector<Result<SampledToken>> StepLoop::sample_all(std::span<const PlannedRo
     ops_.pool().run([&](int worker) {
       for (std::size_t i = worker; i < rows.size(); i += scratches_.size()) {
         sample_row(i, scratches_[worker]);
+        ops_.pool().count_piece();
       }
     });
   }
@@ -346,6 +347,8 @@ Timings StepLoop::timings_of(SequenceId id) const {
           .prefill = first_token_at - first_run_at,
           .decode = now - first_token_at};
 }
+
+std::uint64_t StepLoop::progress() const { return ops_.pool().num_pieces(); }
 
 EngineStats StepLoop::stats() const {
   const schedule::Counters& counters = state_.counters();

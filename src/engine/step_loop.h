@@ -4,7 +4,8 @@
 // events are handed out by take_ended(), so that whoever runs the loop can first make it known that
 // the blocks are back.
 //
-// Thread safety: one thread owns it. Sampling runs on the pool of `ops`, inside step().
+// Thread safety: one thread owns it, but for progress(). Sampling runs on the pool of `ops`, inside
+// step().
 #pragma once
 
 #include <memory>
@@ -68,6 +69,8 @@ class StepLoop {
   bool has_ended() const { return !ended_.empty(); }
 
   EngineStats stats() const;
+  // As EngineChannel::progress(). Any thread.
+  std::uint64_t progress() const;
 
  private:
   struct OpenSequence {

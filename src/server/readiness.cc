@@ -28,7 +28,7 @@ bool has_fresh_token(const engine::EngineStats& stats, TimePoint now) {
 }
 
 Status stalled() {
-  return {ErrorKind::kUnavailable, "there is work, but no token has been computed for seconds"};
+  return {ErrorKind::kUnavailable, "there is work, but nothing of it has been done for seconds"};
 }
 
 SequenceRequest one_token(SequenceId id) {
@@ -82,7 +82,8 @@ asio::awaitable<void> Readiness::watch() {
     if (code) co_return;
     const TimePoint now = SteadyClock::now();
     for (const ServedModel& served : registry_.all()) {
-      monitors_[served.model.get()].sample(served.model->engine->stats(), now);
+      const engine::EngineChannel& engine = *served.model->engine;
+      monitors_[served.model.get()].sample(has_work(engine.stats()), engine.progress(), now);
     }
   }
 }

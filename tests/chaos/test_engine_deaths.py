@@ -112,7 +112,7 @@ def stop_thread(pid, name):
 
 
 async def test_stuck_in_a_step(server):
-    """One thread hangs while the process lives: noticed by the steps that do not end."""
+    """One thread hangs while the process lives: noticed within 5 s by the work that does not get on."""
     expected = await alone(server, 8, 200)
     started = asyncio.Event()
     crowding = asyncio.create_task(crowd(server, 8, 200, on_line=lambda _: started.set()))
@@ -123,8 +123,7 @@ async def test_stuck_in_a_step(server):
         pytest.skip("ptrace is not permitted")
     begin = time.monotonic()
     await wait_for_engine(server, other_than=pid, seconds=60)
-    # 5 s, and half a one for its report; more where something else makes steps slow.
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < 15  # 5 s and half a one for its report where nothing else runs
     streams = await crowding
     assert [stream.said() for stream in streams] == expected
 

@@ -81,6 +81,10 @@ class FakeEngine : public engine::EngineChannel {
     stats.unavailable_for = unavailable_for_;
     return stats;
   }
+  std::uint64_t progress() const override {
+    const std::lock_guard lock(mutex_);
+    return num_tokens_;
+  }
   int max_model_len() const override { return max_model_len_; }
 
   // By hand; `index` counts submissions.

@@ -99,6 +99,11 @@ class EngineProcess final : public EngineChannel, private FrontListener {
     return stats;
   }
 
+  std::uint64_t progress() const override {
+    const std::lock_guard lock(mutex_);
+    return state_.progress;
+  }
+
   Status availability() const override {
     const std::lock_guard lock(mutex_);
     return state_.availability;

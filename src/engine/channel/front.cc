@@ -183,7 +183,7 @@ void EngineFront::submit_waiting() {
 }
 
 void EngineFront::send(Open& open) {
-  if (!has_work()) step_at_ = now_;
+  if (!has_work()) progress_at_ = now_;
   open.is_submitted = true;
   append_frame(SubmitFrame{open.request}, output_);
 }

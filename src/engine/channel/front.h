@@ -8,7 +8,7 @@
 // tokens that were already sent.
 //
 // Which sequence kills the process (a fault: a signal of its own making, an exit, a step that does
-// not end) is found by running the suspects, those of the step it died in, alone, one after the
+// not get on) is found by running the suspects, those of the step it died in, alone, one after the
 // other, until each has made a token; all others wait meanwhile. One that has faulted twice, the
 // second time alone, is ended with kInternal. Deaths that come from outside (SIGKILL, a frozen
 // process) say nothing about the sequences, unless the same one makes no token in several lives
@@ -37,10 +37,8 @@ namespace tutti::engine {
 struct FrontOptions {
   // A process none of whose threads has moved for that long is dead.
   Duration frozen_after = std::chrono::milliseconds(4300);
-  // The least time after which a step counts as one that does not end. A step may take four times
-  // as long as the longest before it, in proportion to the rows.
+  // One that has work and of whose work no piece was done for that long hangs.
   Duration stuck_after = std::chrono::milliseconds(4300);
-  Duration first_step_limit = std::chrono::seconds(60);  // while no step has been seen
   // Between the deaths of lives in which nothing was achieved: the first start is immediate, then
   // it doubles from the first to the last.
   Duration first_back_off = std::chrono::milliseconds(100);
@@ -70,7 +68,8 @@ struct DeathReport {
 
 struct FrontState {
   EngineStats stats;
-  Status availability;  // ok: a process is there to compute
+  std::uint64_t progress = 0;  // as EngineChannel's
+  Status availability;         // ok: a process is there to compute
   int num_open = 0;
   // Sequences may wait for the next process; else why not.
   Status accepts;
@@ -159,7 +158,6 @@ class EngineFront {
 
   void start();
   void watch(const StepSnapshot& snapshot);
-  Duration step_limit(const StepSnapshot& snapshot) const;
   // `is_fault`: the process's own making.
   void kill(std::string reason, bool is_fault, ProcessCommand command = ProcessCommand::kKill);
   void accuse(const std::vector<SequenceId>& suspects, bool is_fault);
@@ -200,9 +198,7 @@ class EngineFront {
 
   // Watching.
   StepSnapshot watched_;
-  TimePoint watched_at_, beat_at_, step_at_;
-  Duration longest_step_{};  // over all lives
-  std::int64_t longest_step_rows_ = 0;
+  TimePoint watched_at_, beat_at_, progress_at_;
 
   EngineStats stats_;         // of the process that lives or lived last
   EngineStats stats_before_;  // counters of those before

@@ -21,7 +21,6 @@ constexpr auto kBlindInterval = milliseconds(2500);
 constexpr auto kFirstBeatLimit = seconds(30);  // for the system to load the program
 // What an interrupted process gets to write its report.
 constexpr auto kInterruptGrace = milliseconds(500);
-constexpr int kStepSlack = 4;
 // Deaths from outside in which a sequence made no token, from when on it is a suspect.
 constexpr int kStallsOfSuspect = 3;
 constexpr int kStallsOfCulprit = 6;  // running, the last ones alone
@@ -63,7 +62,7 @@ void add_counters(const EngineStats& stats, EngineStats& sum) {
 void EngineFront::start() {
   phase_ = Phase::kLoading;
   command_ = ProcessCommand::kStart;
-  started_at_ = watched_at_ = beat_at_ = step_at_ = now_;
+  started_at_ = watched_at_ = beat_at_ = progress_at_ = now_;
   watched_ = {};
   reader_ = {};
   is_deaf_ = false;
@@ -189,36 +188,22 @@ TimePoint EngineFront::next_time(TimePoint now) const {
 void EngineFront::watch(const StepSnapshot& snapshot) {
   const bool was_blind = now_ - watched_at_ > kBlindInterval;
   if (was_blind || snapshot.num_beats != watched_.num_beats) beat_at_ = now_;
-  if (was_blind || snapshot.num_steps != watched_.num_steps ||
-      snapshot.in_step != watched_.in_step || !has_work()) {
-    step_at_ = now_;
-  }
+  const bool has_moved = snapshot.progress != watched_.progress ||
+                         snapshot.num_steps != watched_.num_steps ||
+                         snapshot.in_step != watched_.in_step;
+  if (has_moved) ++state_.progress;
+  if (was_blind || has_moved || !has_work()) progress_at_ = now_;
   watched_ = snapshot;
   watched_at_ = now_;
-  if (snapshot.longest_step > longest_step_) {
-    longest_step_ = snapshot.longest_step;
-    longest_step_rows_ = snapshot.longest_step_rows;
-  }
   const Duration beat_limit = snapshot.num_beats > 0
                                   ? options_.frozen_after
                                   : std::max<Duration>(options_.frozen_after, kFirstBeatLimit);
   if (now_ - beat_at_ > beat_limit) {
     kill(fmt::format("none of its threads moved for {:.1f} s", to_seconds(now_ - beat_at_)), false);
-  } else if (phase_ == Phase::kRunning && now_ - step_at_ > step_limit(snapshot)) {
-    kill(fmt::format("its step did not end within {:.1f} s", to_seconds(now_ - step_at_)), true,
+  } else if (phase_ == Phase::kRunning && now_ - progress_at_ > options_.stuck_after) {
+    kill(fmt::format("its step did not get on for {:.1f} s", to_seconds(now_ - progress_at_)), true,
          ProcessCommand::kInterrupt);
   }
-}
-
-Duration EngineFront::step_limit(const StepSnapshot& snapshot) const {
-  if (longest_step_ == Duration{}) return std::max(options_.stuck_after, options_.first_step_limit);
-  const std::int64_t longest_rows = std::max<std::int64_t>(longest_step_rows_, 1);
-  const std::int64_t rows_ratio =
-      (std::max(snapshot.num_rows, longest_rows) - 1) / longest_rows + 1;
-  // The page is not trusted: what it says may not lift the limit without bound.
-  const Duration longest = std::min<Duration>(longest_step_, std::chrono::hours(1));
-  return std::max(options_.stuck_after,
-                  longest * kStepSlack * std::min<std::int64_t>(rows_ratio, 1 << 16));
 }
 
 void EngineFront::kill(std::string reason, bool is_fault, ProcessCommand command) {

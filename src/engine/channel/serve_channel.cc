@@ -30,14 +30,16 @@ constexpr std::size_t kReadBytes = 256 << 10;
   ::_exit(status);
 }
 
-// Shows that the process is alive, from a thread that does nothing else.
+// Shows that the process is alive and how its engine gets on, from a thread that does nothing else.
 class Heart {
  public:
   explicit Heart(StepRecord& record) {
-    record.beat();
+    record.beat(0);
     thread_ = std::thread([this, &record] {
       std::unique_lock lock(mutex_);
-      while (!stopped_.wait_for(lock, kBeatInterval, [this] { return is_stopped_; })) record.beat();
+      while (!stopped_.wait_for(lock, kBeatInterval, [this] { return is_stopped_; })) {
+        record.beat(engine_ ? engine_->progress() : 0);
+      }
     });
   }
   Heart(const Heart&) = delete;
@@ -51,10 +53,17 @@ class Heart {
     thread_.join();
   }
 
+  // `engine` must outlive it.
+  void watch(const EngineChannel& engine) {
+    const std::lock_guard lock(mutex_);
+    engine_ = &engine;
+  }
+
  private:
   std::mutex mutex_;
   std::condition_variable stopped_;
-  bool is_stopped_ = false;
+  bool is_stopped_ = false;                // guarded by mutex_
+  const EngineChannel* engine_ = nullptr;  // guarded by mutex_
   std::thread thread_;
 };
 
@@ -94,13 +103,14 @@ int serve_channel(const ServeChannelOptions& options, const MakeEngine& make) {
     return 1;
   }
   if (!options.crash_report.empty()) report_crashes(options.crash_report, **record);
-  const Heart heart(**record);
+  Heart heart(**record);
   EngineServer server(write_all, &**record);
   auto engine = make(server, [&server](double fraction) { server.send_progress(fraction); });
   if (!engine.ok()) {
     server.send_load_failure(engine.status());
     return 1;
   }
+  heart.watch((*engine)->channel());
   server.start((*engine)->channel(), (*engine)->hello());
   const Status end = serve_front(server);
   if (end.kind() == ErrorKind::kCorrupt) log::error("the front sent {}", end.message());

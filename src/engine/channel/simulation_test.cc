@@ -75,6 +75,7 @@ class FakeEngine final : public EngineChannel {
     stats.num_running = static_cast<int>(sequences_.size());
     return stats;
   }
+  std::uint64_t progress() const override { return 0; }
   int max_model_len() const override { return kMaxModelLen; }
 
   bool has_work() const { return !sequences_.empty(); }
@@ -154,7 +155,7 @@ struct Process {
 
   void run(RandomSource& random, TimePoint now, bool may_stick) {
     if (!is_alive || is_frozen) return;
-    record.beat();
+    record.beat(0);
     if (!is_ready && now >= ready_at) {
       is_ready = true;
       server.start(engine, {.limits = {kMaxModelLen, kVocabSize}, .details = {}});

@@ -14,10 +14,6 @@ namespace {
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
-std::int64_t now_ns() {
-  return SteadyClock::now().time_since_epoch() / std::chrono::nanoseconds(1);
-}
-
 Status system_error(const char* what) {
   return {ErrorKind::kInternal, fmt::format("{}: {}", what, std::strerror(errno))};
 }
@@ -34,15 +30,11 @@ void StepRecord::begin_step(std::span<const schedule::PlannedRows> rows) {
   }
   num_sequences_.store(count, std::memory_order_relaxed);
   num_rows_.store(num_rows, std::memory_order_relaxed);
-  began_ns_.store(now_ns(), std::memory_order_release);
+  in_step_.store(true, std::memory_order_release);
 }
 
 void StepRecord::end_step() {
-  const std::int64_t took = now_ns() - began_ns_.exchange(0);
-  if (took > longest_ns_.load(std::memory_order_relaxed)) {
-    longest_rows_.store(num_rows_.load(std::memory_order_relaxed), std::memory_order_relaxed);
-    longest_ns_.store(took, std::memory_order_relaxed);
-  }
+  in_step_.store(false, std::memory_order_release);
   num_steps_.fetch_add(1, std::memory_order_release);
 }
 
@@ -50,10 +42,9 @@ StepSnapshot StepRecord::read() const {
   StepSnapshot snapshot;
   snapshot.num_beats = num_beats_.load(std::memory_order_relaxed);
   snapshot.num_steps = num_steps_.load(std::memory_order_acquire);
-  snapshot.in_step = began_ns_.load(std::memory_order_acquire) != 0;
+  snapshot.progress = progress_.load(std::memory_order_relaxed);
+  snapshot.in_step = in_step_.load(std::memory_order_acquire);
   snapshot.step_thread = step_thread_.load();
-  snapshot.longest_step = std::chrono::nanoseconds(longest_ns_.load());
-  snapshot.longest_step_rows = longest_rows_.load();
   if (snapshot.in_step) {
     snapshot.num_rows = num_rows_.load();
     visit_sequences([&](std::uint64_t id) { snapshot.sequences.emplace_back(id); });

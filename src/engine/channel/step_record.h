@@ -7,7 +7,6 @@
 #include <span>
 #include <vector>
 
-#include "base/clock.h"
 #include "base/result.h"
 #include "core/ids.h"
 #include "schedule/step_plan.h"
@@ -18,13 +17,11 @@ namespace tutti::engine {
 struct StepSnapshot {
   std::uint64_t num_beats = 0;  // grows while any thread of the process runs
   std::uint64_t num_steps = 0;  // that have ended
+  std::uint64_t progress = 0;   // of the engine's work, within steps too
   bool in_step = false;
   std::int32_t step_thread = 0;         // the system's id of the thread that runs steps; 0: unknown
   std::vector<SequenceId> sequences{};  // of the step, when in_step; at most kMaxRecorded
   std::int64_t num_rows = 0;            // of the step, when in_step
-  // The longest step so far. Zero before the first one has ended.
-  Duration longest_step{};
-  std::int64_t longest_step_rows = 0;
 };
 
 // The page's layout. All zero at first. The engine's process writes, from the thread named; what it
@@ -33,14 +30,18 @@ class StepRecord {
  public:
   static constexpr std::uint32_t kMaxRecorded = 4096;
 
-  void beat() { num_beats_.fetch_add(1, std::memory_order_relaxed); }  // any thread
-  void begin_step(std::span<const schedule::PlannedRows> rows);        // the step thread
-  void end_step();                                                     // the step thread
+  // One thread; `progress` as EngineChannel's.
+  void beat(std::uint64_t progress) {
+    progress_.store(progress, std::memory_order_relaxed);
+    num_beats_.fetch_add(1, std::memory_order_relaxed);
+  }
+  void begin_step(std::span<const schedule::PlannedRows> rows);  // the step thread
+  void end_step();                                               // the step thread
 
   StepSnapshot read() const;  // the front
 
   // The two that a signal handler may call.
-  bool in_step() const { return began_ns_.load() != 0; }
+  bool in_step() const { return in_step_.load(); }
   template <typename Visit>
   void visit_sequences(Visit visit) const {
     const std::uint32_t count = std::min(num_sequences_.load(), kMaxRecorded);
@@ -52,9 +53,9 @@ class StepRecord {
  private:
   std::atomic<std::uint64_t> num_beats_;
   std::atomic<std::uint64_t> num_steps_;
-  std::atomic<std::int64_t> began_ns_;  // of the step that runs; 0: none runs
+  std::atomic<std::uint64_t> progress_;
+  std::atomic<bool> in_step_;
   std::atomic<std::int64_t> num_rows_;
-  std::atomic<std::int64_t> longest_ns_, longest_rows_;
   std::atomic<std::int32_t> step_thread_;
   std::atomic<std::uint32_t> num_sequences_;
   std::atomic<std::uint64_t> sequences_[kMaxRecorded];

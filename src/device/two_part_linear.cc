@@ -59,7 +59,8 @@ void TwoPartLinear::run(const Ops::LinearOutput& output, const float* x, int num
                      nullptr, packed_);
     Ops::LinearOutput part = output;
     part.y += static_cast<std::size_t>(first) * matrix.num_outputs();
-    WorkCounter counter((num_panels + kPanelsAtOnce - 1) / kPanelsAtOnce, pool_.num_threads());
+    WorkCounter counter((num_panels + kPanelsAtOnce - 1) / kPanelsAtOnce, pool_,
+                        max_panels_a_piece(sum_values * num_inputs, 2 * count));
     pool_.run([&](int worker) {
       const kernels::ScopedFlushDenormals flush;
       Worker& own = workers_[static_cast<std::size_t>(worker)];

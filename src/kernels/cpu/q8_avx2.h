@@ -39,7 +39,11 @@ struct Unpacked {
   // At a time, so that they stay in half of the first-level cache.
   static constexpr int kTiles = kTwoParts ? 8 : 16;
 };
-constexpr int kMostFewRows = 8;
+// Rows that are multiplied with tiles as they are stored. Plain nibbles are unpacked for every four
+// of 16 rows in less time than it takes to store and load them.
+template <DType kType>
+constexpr int kMostFewRows = q8_format(kType).bits == 4 && !q8_format(kType).has_superblocks ? 16
+                                                                                             : 8;
 // How far ahead of its reads a product of few rows fetches weights, in bytes.
 constexpr int kNearBytes = 1536;
 constexpr int kFarBytes = 8192;
@@ -182,7 +186,8 @@ struct RowBlock {
   const std::byte* x;
   int num_groups;
   bool prefetch;  // nobody has read the tiles yet
-  float* sums;    // [R][16], added to
+  float* sums;    // [R][16], added to or, by the first tiles, written
+  bool is_first;  // the panel's first tiles
 };
 
 // Adds the products of inputs [4 first, 4 last) of a tile; x: q of its R rows.
@@ -305,6 +310,9 @@ void multiply_block(const std::byte* tiles, const RowBlock& job) {
   const std::byte* tile = tiles;
   const std::byte* header = nullptr;
   const std::byte* x = job.x;
+  if (job.is_first) {
+    for (int i = 0; i < 2 * R; ++i) _mm256_storeu_ps(job.sums + 8 * i, _mm256_setzero_ps());
+  }
   for (int group = 0; group < job.num_groups; ++group) {
     if constexpr (kFormat.has_superblocks && !kUnpacked) {
       if (group % kQ8SuperblockGroups == 0) {
@@ -434,9 +442,8 @@ void multiply_panel(const QuantizedProduct& job, const std::byte* panel, int fir
   auto* sums = static_cast<float*>(job.scratch);
   std::byte* unpacked = static_cast<std::byte*>(job.scratch) + kSumBytes;
   const int groups = job.num_inputs / kQ8GroupInputs;
-  const bool few = last - first <= kMostFewRows;
+  const bool few = last - first <= kMostFewRows<kType>;
   const int groups_at_once = few ? groups : Unpacked<kType>::kTiles;
-  std::memset(sums, 0, static_cast<std::size_t>(last - first) * kQ8PanelOutputs * sizeof(float));
   for (int group = 0; group < groups; group += groups_at_once) {
     const int count = groups - group < groups_at_once ? groups - group : groups_at_once;
     if (!few) unpack_tiles<kType>(panel, group, count, unpacked);
@@ -444,7 +451,7 @@ void multiply_panel(const QuantizedProduct& job, const std::byte* panel, int fir
       const int rows = block_rows(job.num_rows - m);
       const std::size_t offset = static_cast<std::size_t>(m) * groups + group * rows;
       const RowBlock block{static_cast<const std::byte*>(job.packed) + offset * kRowGroupBytes,
-                           count, m == 0, sums + (m - first) * kQ8PanelOutputs};
+                           count, m == 0, sums + (m - first) * kQ8PanelOutputs, group == 0};
       if (few) {
         multiply_rows<kType, false>(panel, rows, block);
       } else {

@@ -35,7 +35,8 @@ struct PackRows {
   int inputs_end() const { return last_input > 0 ? last_input : num_inputs; }
 };
 
-// c[row][n] += x[row] . panel[n] over blocks [first_block, first_block + num_blocks).
+// c[row][n] += x[row] . panel[n], or = with `from_zero`, over blocks [first_block, first_block +
+// num_blocks).
 struct PanelProduct {
   const std::uint16_t* panel = nullptr;  // of block `first_block`, aligned to 64
   const void* packed = nullptr;          // what PackRows wrote for num_rows x total_blocks * 32
@@ -51,6 +52,7 @@ struct PanelProduct {
   int num_panels = 1;
   std::size_t panel_stride = 0;
   std::size_t c_stride = 0;
+  bool from_zero = false;  // c starts at +0, whatever it holds
 };
 
 // Weights of 32 outputs -> part of a panel.
@@ -85,7 +87,7 @@ struct AttentionJob {
   std::size_t block_stride = 0;
   int head_dim = 0;
   int group = 0;
-  float scale = 0;
+  float scale = 0;         // positive
   int sliding_window = 0;  // 0: none
   std::ptrdiff_t row_stride = 0;
   const AttentionRows* sequences = nullptr;  // rows in all: <= kMaxAttentionRows
@@ -104,8 +106,8 @@ struct AttentionJob {
 inline constexpr int kAttentionChunk = 256;
 inline constexpr int kChunkPages = kAttentionChunk / kBlockSize;
 
-// A row's part of a chunk: sums [head_dim padded to 32], the largest score, the weights' sum (-1
-// where the row sees nothing of the chunk), padding.
+// A row's part of a chunk: sums [head_dim padded to 32], the largest score as a power of two, the
+// weights' sum (-1 where the row sees nothing of the chunk), padding.
 constexpr std::size_t partial_floats(int head_dim) {
   return static_cast<std::size_t>(num_panels(head_dim)) * kPanelOutputs + 16;
 }

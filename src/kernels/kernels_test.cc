@@ -39,7 +39,8 @@ Aligned<std::uint16_t> panel_by(const KernelTable& table, DType dtype, const Wei
   return panel;
 }
 
-// Rows of x times a panel, by blocks of [0, cut) and then the rest.
+// Rows of x times a panel, by blocks of [0, cut) and then the rest. An odd number of rows writes
+// over sums that hold something.
 Aligned<float> product_by(const KernelTable& table, const float* x, int num_rows, int num_inputs,
                           const std::uint16_t* panel, int cut) {
   const int blocks = num_blocks(num_inputs);
@@ -52,11 +53,22 @@ Aligned<float> product_by(const KernelTable& table, const float* x, int num_rows
     table.pack_rows({x, num_inputs, num_rows, num_inputs, 0, row_blocks, packed.get(), 0, middle});
   }
   auto sums = aligned<float>(static_cast<std::size_t>(num_rows) * kPanelOutputs);
+  bool from_zero = num_rows % 2 == 1;
+  if (from_zero) std::fill_n(sums.get(), num_rows * kPanelOutputs, 7.0f);
   for (const auto& [first, last] : {std::pair{0, cut}, std::pair{cut, blocks}}) {
     if (first == last) continue;
     const auto* weights = panel + static_cast<std::size_t>(first) * kPanelBlockValues;
-    table.multiply({weights, packed.get(), num_rows, blocks, first, last - first, sums.get(),
-                    reinterpret_cast<const std::byte*>(weights), 4096});
+    table.multiply({.panel = weights,
+                    .packed = packed.get(),
+                    .num_rows = num_rows,
+                    .total_blocks = blocks,
+                    .first_block = first,
+                    .num_blocks = last - first,
+                    .c = sums.get(),
+                    .prefetch = reinterpret_cast<const std::byte*>(weights),
+                    .prefetch_bytes = 4096,
+                    .from_zero = from_zero});
+    from_zero = false;
   }
   return sums;
 }
@@ -229,6 +241,18 @@ TEST(Law, ExponentialIsWithinTwoUnitsInTheLastPlace) {
   for (float x = -86.9f; x < 87.9f; x += 0.00931f) {
     const double exact = std::exp(static_cast<double>(x));
     ASSERT_LT(std::abs(exp_law(x) - exact) / exact, 2.4e-7) << x;
+  }
+}
+
+TEST(Law, PowerOfTwoIsWithinTwoUnitsInTheLastPlace) {
+  EXPECT_EQ(power_law(0.0f), 1.0f);
+  EXPECT_EQ(power_law(-0.0f), 1.0f);
+  EXPECT_EQ(power_law(-1e30f), std::exp2(-125.0f));
+  EXPECT_EQ(power_law(-INFINITY), std::exp2(-125.0f));
+  EXPECT_TRUE(std::isnan(power_law(NAN)));
+  for (float x = -124.9f; x < 0.0f; x += 0.00931f) {
+    const double exact = std::exp2(static_cast<double>(x));
+    ASSERT_LT(std::abs(power_law(x) - exact) / exact, 2.4e-7) << x;
   }
 }
 

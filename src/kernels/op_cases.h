@@ -64,6 +64,7 @@ inline constexpr AttentionCase kAttentionCases[] = {
     {"decode in a window", 4, 8, 96, 2, 1500, 1, 500},
     {"prompt", 8, 4, 64, 1, 0, 512, 0},
     {"chunk after 1500", 8, 4, 128, 1, 1500, 128, 0},
+    {"chunk after 4000", 4, 8, 64, 1, 4000, 256, 0},
     {"chunk in a window", 2, 7, 80, 1, 777, 100, 33},
     {"no groups", 12, 1, 32, 1, 100, 70, 0},
 };

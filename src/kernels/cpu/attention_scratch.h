@@ -1,4 +1,5 @@
 // The memory of one attention job, cut out of a thread's scratch (attention_scratch_bytes()).
+// To be included after PreparedValue (simd_attention.h).
 #pragma once
 
 #include <cstddef>
@@ -43,8 +44,8 @@ struct AttentionScratch {
   float* sums;                // of the chunk: [head_dim / 32][rows][32]
   float* total_sums;          // of the chunks before, likewise
   float* saved;               // [rows][head_dim padded to 32]
-  float* scores;              // [pages of a chunk][rows][32], then the softmax weights
-  std::uint16_t* panels;      // an int8 page as bf16
+  float* scores;              // [pages of a chunk][rows][32]
+  PreparedValue* prepared;    // a page
   VisitList* visits;          // [2]: of this chunk and the next
   Seen* seen;                 // [rows]
   int* sequence_of_row;       // [rows]
@@ -67,7 +68,7 @@ struct AttentionScratch {
     total_sums = take<float>(sum_floats);
     saved = take<float>(sum_floats);
     scores = take<float>(rows * kAttentionChunk);
-    panels = take<std::uint16_t>(page_values(sizes.head_dim));
+    prepared = take<PreparedValue>(page_values(sizes.head_dim));
     visits = take<VisitList>(2);
     seen = take<Seen>(rows);
     sequence_of_row = take<int>(rows);

@@ -42,6 +42,12 @@ inline Emulated512i emulated_cvtepu16_epi32(__m256i x) {
   to.m256i[1] = _mm256_cvtepu16_epi32(_mm256_extracti128_si256(x, 1));
   return simde__m512i_from_private(to);
 }
+inline Emulated512i emulated_srai_epi32(Emulated512i x, unsigned count) {
+  const simde__m512i_private from = simde__m512i_to_private(x);
+  simde__m512i_private to;
+  for (int i = 0; i < 16; ++i) to.i32[i] = from.i32[i] >> count;
+  return simde__m512i_from_private(to);
+}
 inline Emulated512 emulated_cvtph_ps(__m256i x) {
   simde__m512_private to;
   to.m256[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(x));
@@ -100,6 +106,8 @@ inline void emulated_mask_storeu_ps(float* p, unsigned mask, Emulated512 x) {
 #define _mm512_cvtepu8_epi32 emulated_cvtepu8_epi32
 #define _mm512_cvtepu16_epi32 emulated_cvtepu16_epi32
 #define _mm512_cvtph_ps emulated_cvtph_ps
+#undef _mm512_srai_epi32
+#define _mm512_srai_epi32 emulated_srai_epi32
 #define _mm512_cvtepi32_epi16 emulated_cvtepi32_epi16
 #define _mm512_cvtepi32_epi8 emulated_cvtepi32_epi8
 #undef _mm512_permutexvar_epi8

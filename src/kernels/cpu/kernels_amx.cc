@@ -41,6 +41,10 @@ void configure_tiles(int first_rows, int second_rows) {
 
 using PackedInput = std::uint16_t;
 TUTTI_INLINE void store_packed(PackedInput* packed, Vector x) { store_rounded(packed, x); }
+TUTTI_INLINE void store_packed_normal(PackedInput* packed, Vector low, Vector high) {
+  store_packed(packed, low);
+  store_packed(packed + 16, high);
+}
 
 }  // namespace
 }  // namespace tutti::kernels
@@ -62,8 +66,13 @@ struct PanelAndSums {
 void multiply_one(const PanelProduct& job, OneRowBlock x, const PanelAndSums& to,
                   PrefetchStream& stream) {
   float* c = to.c;
-  _tile_loadd(0, c, kSumRowBytes);
-  _tile_loadd(1, c + 16, kSumRowBytes);
+  if (job.from_zero) {
+    _tile_zero(0);
+    _tile_zero(1);
+  } else {
+    _tile_loadd(0, c, kSumRowBytes);
+    _tile_loadd(1, c + 16, kSumRowBytes);
+  }
   const std::uint16_t* panel = to.panel;
   for (int block = 0; block < job.num_blocks; ++block) {
     stream.step();
@@ -88,10 +97,17 @@ void multiply_two(const PanelProduct& job, TwoRowBlocks x, const PanelAndSums& t
                   PrefetchStream& stream) {
   float* c = to.c;
   float* second_c = c + kTileRows * kPanelOutputs;
-  _tile_loadd(0, c, kSumRowBytes);
-  _tile_loadd(1, c + 16, kSumRowBytes);
-  _tile_loadd(2, second_c, kSumRowBytes);
-  _tile_loadd(3, second_c + 16, kSumRowBytes);
+  if (job.from_zero) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  } else {
+    _tile_loadd(0, c, kSumRowBytes);
+    _tile_loadd(1, c + 16, kSumRowBytes);
+    _tile_loadd(2, second_c, kSumRowBytes);
+    _tile_loadd(3, second_c + 16, kSumRowBytes);
+  }
   const std::uint16_t* panel = to.panel;
   for (int block = 0; block < job.num_blocks; ++block) {
     stream.step();
@@ -147,6 +163,23 @@ void multiply(const PanelProduct& job) {
     }
   }
   _tile_release();
+}
+
+// Tiles are loaded from panels as they are; only bytes must be widened.
+using PreparedValue = std::uint16_t;
+constexpr int kFewestPreparedRows = kMaxAttentionRows + 1;
+
+void prepare_panel(const std::uint16_t* panel, std::size_t count, PreparedValue* prepared) {
+  __builtin_memcpy(prepared, panel, count * sizeof(PreparedValue));
+}
+void prepare_bytes(const std::byte* panel, std::size_t count, PreparedValue* prepared) {
+  for (std::size_t i = 0; i < count; i += 16) {
+    store_bf16(prepared + i, widen_bytes(load_bytes(panel + i)));
+  }
+}
+void multiply_prepared(PanelProduct job, const PreparedValue* prepared) {
+  job.panel = prepared;
+  multiply(job);
 }
 
 }  // namespace

@@ -1,6 +1,10 @@
 // Attention of a group of query rows over the pages of one key and value head, by the law of
 // ref/ref_attention.h. To be included after a vector_*.h and the products
-// (kRowBlock, packed_bytes, pack_rows, store_packed, multiply).
+// (kRowBlock, PackedInput, packed_bytes, pack_rows, store_packed_normal, multiply) with these:
+//   PreparedValue         a panel's value in the form that serves many rows best
+//   kFewestPreparedRows   so many rows are worth the trouble
+//   prepare_panel, prepare_bytes   panels of bf16 values, or of signed bytes -> prepared ones
+//   multiply_prepared     multiply, with prepared panels
 //
 // For each chunk of kAttentionChunk positions: scores = q . keys (a product with one panel for each
 // page), the softmax of each row, sums = weights . values (a product with head_dim / 32 panels of
@@ -14,13 +18,14 @@
 
 #include "kernels/cpu/attention_scratch.h"
 #include "kernels/cpu/simd_elementwise.h"
+// Needs both.
+#include "kernels/cpu/simd_softmax.h"
 #include "kernels/kernel_table.h"
 #include "kernels/kv_page.h"
 
 namespace tutti::kernels {
 namespace {
 
-constexpr float kNoScore = -1e30f;
 // Pages of shuffled blocks are no stream that the processor would fetch by itself. Of 1, 2 and 3, 2
 // read fastest on Zen 4.
 constexpr int kPagesAhead = 2;
@@ -65,7 +70,11 @@ class AttentionWalk {
       next_visits->count = 0;
       if (chunk + 1 < last) list_visits(chunk + 1, *next_visits);
       multiply_keys(*visits);
-      for (int row = 0; row < rows_; ++row) soften(row, chunk);
+      if (job_.page_type == PageType::kInt8) {
+        soften<true>(chunk);
+      } else {
+        soften<false>(chunk);
+      }
       add_values(*visits, *next_visits);
       if (whole) {
         merge_chunk();
@@ -96,10 +105,11 @@ class AttentionWalk {
         const Position lower = job_.sliding_window > 0 ? last - job_.sliding_window + 1 : 0;
         memory_.seen[row] = {lower > 0 ? lower : 0, last + 1};
         memory_.sequence_of_row[row] = i;
-        if (row == 0 || memory_.seen[row].begin < lowest_seen_) {
-          lowest_seen_ = memory_.seen[row].begin;
-        }
+        const Position begin = memory_.seen[row].begin;
+        if (row == 0 || begin < lowest_seen_) lowest_seen_ = begin;
+        if (row == 0 || last < lowest_end_) lowest_end_ = last + 1;
         if (last > highest_seen_) highest_seen_ = last;
+        if (begin > highest_begin_) highest_begin_ = begin;
       }
     }
     memory_.first_rows[job_.num_sequences] = row;
@@ -158,14 +168,20 @@ class AttentionWalk {
     }
   }
 
-  // A page's panels as bf16; bytes are turned into it in cache.
-  const std::uint16_t* panels_of(const std::byte* page) const {
-    if (job_.page_type == PageType::kBf16) return reinterpret_cast<const std::uint16_t*>(page);
+  // The product with a page's panels; bytes are widened in cache.
+  void multiply_page(PanelProduct& product, const std::byte* page) const {
     const std::size_t count = page_values(job_.head_dim);
-    for (std::size_t i = 0; i < count; i += kLanes) {
-      store_bf16(memory_.panels + i, widen_bytes(load_bytes(page + i)));
+    const auto* panels = reinterpret_cast<const std::uint16_t*>(page);
+    if (job_.page_type == PageType::kInt8) {
+      prepare_bytes(page, count, memory_.prepared);
+      multiply_prepared(product, memory_.prepared);
+    } else if (product.num_rows >= kFewestPreparedRows) {
+      prepare_panel(panels, count, memory_.prepared);
+      multiply_prepared(product, memory_.prepared);
+    } else {
+      product.panel = panels;
+      multiply(product);
     }
-    return memory_.panels;
   }
 
   float* scores_of(int page, int row) const {
@@ -197,90 +213,60 @@ class AttentionWalk {
     for (int i = 0; i < list.count; ++i) {
       const Visit& visit = list.visits[i];
       PanelProduct product;
-      product.panel = panels_of(visit.keys);
       product.packed = visit.packed_q;
       product.num_rows = visit.num_rows;
       product.total_blocks = product.num_blocks = num_blocks(job_.head_dim);
       product.c = scores_of(visit.page, visit.first_row);
       product.prefetch = page_ahead(i, {list, 0}, {list, job_.value_offset});
       product.prefetch_bytes = page_bytes(job_.page_type, job_.head_dim);
-      set_zero(product.c, static_cast<std::size_t>(visit.num_rows) * kBlockSize);
-      multiply(product);
+      product.from_zero = true;
+      multiply_page(product, visit.keys);
     }
   }
 
-  // Half a page's scores or weights of one row. Lanes beyond what the row sees are `other`.
-  TUTTI_INLINE static Vector seen_lanes(Vector x, Vector other, Seen seen, int first) {
-    if (first >= seen.begin && first + kLanes <= seen.end) return x;
-    return select_lanes(x, other, seen.begin - first, seen.end - first);
+  // Scores of all rows -> packed weights; each row's largest score and the weights' sum. -1 for the
+  // sum says that it sees nothing of the chunk. A row's largest score is looked for while the row
+  // before it is worked on, so that nothing waits for it.
+  template <bool kInt8>
+  void soften(int chunk) const {
+    ChunkRow rows[2];
+    begin_row<kInt8>(0, chunk, rows[0]);
+    for (int row = 0; row < rows_; ++row) {
+      if (row + 1 < rows_) begin_row<kInt8>(row + 1, chunk, rows[(row + 1) % 2]);
+      if (memory_.weight_sum[row] == -1.0f) continue;
+      memory_.weight_sum[row] = write_weights<kInt8>(rows[row % 2], memory_.largest[row]);
+    }
   }
-  TUTTI_INLINE static Vector largest_of(float* scores, Vector factor, Seen seen, int first) {
-    const Vector scaled = seen_lanes(mul(load(scores), factor), broadcast(kNoScore), seen, first);
-    store(scores, scaled);
-    return scaled;
-  }
-
-  // Scores of one row -> packed weights; its largest score and the weights' sum. -1 for the sum
-  // says that it sees nothing of the chunk.
-  void soften(int row, int chunk) const {
-    Seen seen = memory_.seen[row];
-    if (seen.begin < chunk * kAttentionChunk) seen.begin = chunk * kAttentionChunk;
-    if (seen.end > (chunk + 1) * kAttentionChunk) seen.end = (chunk + 1) * kAttentionChunk;
+  template <bool kInt8>
+  void begin_row(int row, int chunk, ChunkRow& in_chunk) const {
+    const Position begin = memory_.seen[row].begin - chunk * kAttentionChunk;
+    const Position end = memory_.seen[row].end - chunk * kAttentionChunk;
+    in_chunk.seen = {begin > 0 ? begin : 0, end < kAttentionChunk ? end : kAttentionChunk};
+    const bool sees_nothing = in_chunk.seen.begin >= in_chunk.seen.end;
     memory_.largest[row] = kNoScore;
-    memory_.weight_sum[row] = -1.0f;
-    if (seen.begin >= seen.end) return;
-    const int first_page = seen.begin / kBlockSize;
-    const int last_page = (seen.end - 1) / kBlockSize;
-    const bool is_int8 = job_.page_type == PageType::kInt8;
-    if (is_int8) scale_by_position(row, first_page, last_page);
-    const Vector scale = broadcast(job_.scale);
-    Vector largest = broadcast(kNoScore);
-    for (int page = first_page; page <= last_page; ++page) {
-      float* scores = scores_of(page, row);
-      const int first = page * kBlockSize;
-      largest = maximum(largest_of(scores, scale, seen, first), largest);
-      largest = maximum(largest_of(scores + kLanes, scale, seen, first + kLanes), largest);
-    }
-    memory_.largest[row] = largest_lane(largest);
-    largest = broadcast(memory_.largest[row]);
-    Vector sum = zero();
-    for (int page = first_page; page <= last_page; ++page) {
-      const float* scores = scores_of(page, row);
-      const float* scales = page_scales_of(row, page);
-      PackedInput* packed = packed_weights_of(page, row);
-      for (int i = 0; i < kBlockSize; i += kLanes) {
-        const int first = page * kBlockSize + i;
-        Vector weight = exponential(sub(load(scores + i), largest));
-        weight = seen_lanes(weight, zero(), seen, first);
-        sum = add(sum, weight);
-        if (is_int8) weight = seen_lanes(mul(weight, load(scales + i)), zero(), seen, first);
-        store_packed(packed + i, weight);
+    memory_.weight_sum[row] = sees_nothing ? -1.0f : 0.0f;
+    if (sees_nothing) return;
+    in_chunk.factor = job_.scale * kLog2E;
+    in_chunk.scores = scores_of(0, row);
+    in_chunk.weights = packed_weights_of(0, row);
+    in_chunk.page_stride = static_cast<std::ptrdiff_t>(rows_) * kBlockSize;
+    if constexpr (kInt8) {
+      for (int page = in_chunk.first_page(); page <= in_chunk.last_page(); ++page) {
+        const std::byte* keys = keys_of(memory_.sequence_of_row[row], chunk * kChunkPages + page);
+        in_chunk.key_scales[page] = page_scales(keys, job_.head_dim);
+        in_chunk.value_scales[page] = page_scales(keys + job_.value_offset, job_.head_dim);
       }
     }
-    memory_.weight_sum[row] = sum_lanes(sum);
-  }
-
-  // Of the values; only read when the pages are int8.
-  const float* page_scales_of(int row, int page) const {
-    return page_scales(keys_of(memory_.sequence_of_row[row], page) + job_.value_offset,
-                       job_.head_dim);
-  }
-  void scale_by_position(int row, int first_page, int last_page) const {
-    for (int page = first_page; page <= last_page; ++page) {
-      const std::byte* keys = keys_of(memory_.sequence_of_row[row], page);
-      const float* scales = page_scales(keys, job_.head_dim);
-      float* scores = scores_of(page, row);
-      store(scores, mul(load(scores), load(scales)));
-      store(scores + kLanes, mul(load(scores + kLanes), load(scales + kLanes)));
-    }
+    memory_.largest[row] = largest_score<kInt8>(in_chunk);
   }
 
   void add_values(const VisitList& list, const VisitList& after) const {
-    set_zero(memory_.sums, static_cast<std::size_t>(rows_) * padded_dim_);
+    const bool starts_whole =
+        list.count > 0 && list.visits[0].num_rows == rows_ && all_see_some_of(list.visits[0].page);
+    if (!starts_whole) set_zero(memory_.sums, static_cast<std::size_t>(rows_) * padded_dim_);
     for (int i = 0; i < list.count; ++i) {
       const Visit& visit = list.visits[i];
       PanelProduct product;
-      product.panel = panels_of(visit.keys + job_.value_offset);
       product.packed = packed_weights_of(visit.page, visit.first_row);
       product.num_rows = visit.num_rows;
       product.total_blocks = product.num_blocks = 1;
@@ -290,8 +276,9 @@ class AttentionWalk {
       product.c_stride = static_cast<std::size_t>(rows_) * kPanelOutputs;
       product.prefetch = page_ahead(i, {list, job_.value_offset}, {after, 0});
       product.prefetch_bytes = page_bytes(job_.page_type, job_.head_dim);
-      const int num_saved = copy_blind_rows<true>(visit);
-      multiply(product);
+      const int num_saved = all_see_some_of(visit.page) ? 0 : copy_blind_rows<true>(visit);
+      product.from_zero = starts_whole && i == 0;
+      multiply_page(product, visit.keys + job_.value_offset);
       if (num_saved > 0) copy_blind_rows<false>(visit);
     }
   }
@@ -302,9 +289,7 @@ class AttentionWalk {
   int copy_blind_rows(const Visit& visit) const {
     int count = 0;
     for (int row = visit.first_row; row < visit.first_row + visit.num_rows; ++row) {
-      const Seen seen = memory_.seen[row];
-      const int first = visit.page * kBlockSize;
-      if (seen.begin < first + kBlockSize && seen.end > first) continue;
+      if (sees_some_of(visit.page, row)) continue;
       for (int d = 0; d < padded_dim_; d += kLanes) {
         float* sums = sums_of(memory_.sums, row, d);
         float* saved = memory_.saved + static_cast<std::ptrdiff_t>(count) * padded_dim_ + d;
@@ -313,6 +298,13 @@ class AttentionWalk {
       ++count;
     }
     return count;
+  }
+  bool sees_some_of(int page, int row) const {
+    const Seen seen = memory_.seen[row];
+    return seen.begin < (page + 1) * kBlockSize && seen.end > page * kBlockSize;
+  }
+  bool all_see_some_of(int page) const {
+    return highest_begin_ < (page + 1) * kBlockSize && lowest_end_ > page * kBlockSize;
   }
   float* sums_of(float* sums, int row, int d) const {
     return sums + (static_cast<std::ptrdiff_t>(d / kPanelOutputs) * rows_ + row) * kPanelOutputs +
@@ -332,8 +324,8 @@ class AttentionWalk {
       const Vector old_largest = load(memory_.total_largest + row);
       const Vector chunk_largest = load(memory_.largest + row);
       const Vector largest = maximum(chunk_largest, old_largest);
-      store(memory_.decay + row, exponential(sub(old_largest, largest)));
-      store(memory_.factor + row, exponential(sub(chunk_largest, largest)));
+      store(memory_.decay + row, power_of_two(sub(old_largest, largest)));
+      store(memory_.factor + row, power_of_two(sub(chunk_largest, largest)));
       store(memory_.total_largest + row, largest);
     }
     for (int row = 0; row < rows_; ++row) {
@@ -382,6 +374,8 @@ class AttentionWalk {
   const AttentionScratch memory_;
   Position lowest_seen_ = 0;
   Position highest_seen_ = 0;
+  Position highest_begin_ = 0;  // of what one row sees
+  Position lowest_end_ = 0;
 };
 
 void attention(const AttentionJob& job, void* memory) { AttentionWalk(job, memory).run(); }
@@ -397,8 +391,8 @@ void merge_attention(const AttentionMerge& job) {
     const float chunk_sum = record[padded_dim + 1];
     if (chunk_sum == -1.0f) continue;
     const float new_largest = chunk_largest > largest ? chunk_largest : largest;
-    const Vector decay = exponential(broadcast(largest - new_largest));
-    const Vector factor = exponential(broadcast(chunk_largest - new_largest));
+    const Vector decay = power_of_two(broadcast(largest - new_largest));
+    const Vector factor = power_of_two(broadcast(chunk_largest - new_largest));
     weight_sum = __builtin_fmaf(weight_sum, first_lane(decay), chunk_sum * first_lane(factor));
     for (int d = 0; d < padded_dim; d += kLanes) {
       store(sums + d, fma(load(sums + d), decay, mul(load(record + d), factor)));

@@ -24,6 +24,34 @@ TUTTI_INLINE Vector exponential(Vector x) {
   return zero_where_less(x, broadcast(kExpSmallest), scale_by_power(y, n));
 }
 
+// power_law (bf16_law.h) of N vectors, step by step side by side.
+template <int N>
+TUTTI_INLINE void powers_of_two(Vector (&x)[N]) {
+  Words n[N];
+  Vector p[N];
+#pragma GCC unroll 4
+  for (int j = 0; j < N; ++j) {
+    // Gives its second operand when there is a NaN.
+    x[j] = maximum(broadcast(kPowerSmallest), x[j]);
+    n[j] = to_words(x[j]);
+    p[j] = broadcast(kPowerPolynomial[4]);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < N; ++j) x[j] = sub(x[j], to_float(n[j]));
+#pragma GCC unroll 4
+  for (int i = 3; i >= 0; --i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < N; ++j) p[j] = fma(p[j], x[j], broadcast(kPowerPolynomial[i]));
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < N; ++j) x[j] = scale_by_power(fma(p[j], x[j], broadcast(1.0f)), n[j]);
+}
+TUTTI_INLINE Vector power_of_two(Vector x) {
+  Vector one[1] = {x};
+  powers_of_two(one);
+  return one[0];
+}
+
 // The lanes that are left of `count` at `i`.
 TUTTI_INLINE int lanes_left(std::size_t i, std::size_t count) {
   return count - i < kLanes ? static_cast<int>(count - i) : kLanes;

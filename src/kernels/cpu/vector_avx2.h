@@ -19,6 +19,8 @@ namespace {
 struct Vector {
   __m256 low, high;
 };
+// Of one register.
+constexpr std::size_t kVectorRegisterBytes = 32;
 // Integers of 32 bits, as many.
 struct Words {
   __m256i low, high;
@@ -143,6 +145,21 @@ TUTTI_INLINE Vector odd_of_pairs(const std::uint16_t* p) {
           _mm256_castsi256_ps(_mm256_and_si256(load_words(p + 16), upper))};
 }
 
+// Of sixteen pairs of signed bytes, likewise.
+TUTTI_INLINE __m256i load_byte_pairs(const std::byte* p) {
+  return _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+TUTTI_INLINE __m256i low_byte(__m256i pairs) {
+  return _mm256_srai_epi32(_mm256_slli_epi32(pairs, 24), 24);
+}
+TUTTI_INLINE Vector even_of_byte_pairs(const std::byte* p) {
+  return to_float({low_byte(load_byte_pairs(p)), low_byte(load_byte_pairs(p + 16))});
+}
+TUTTI_INLINE Vector odd_of_byte_pairs(const std::byte* p) {
+  return to_float(
+      {_mm256_srai_epi32(load_byte_pairs(p), 8), _mm256_srai_epi32(load_byte_pairs(p + 16), 8)});
+}
+
 TUTTI_INLINE __m256 round_register(__m256 x) {
   const __m256i bits = _mm256_castps_si256(x);
   const __m256i last = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
@@ -160,6 +177,18 @@ TUTTI_INLINE __m256 round_register(__m256 x) {
 }
 // round_to_bf16 as floats (bf16_law.h).
 TUTTI_INLINE Vector rounded(Vector x) { return {round_register(x.low), round_register(x.high)}; }
+
+// The same where no value is denormal and the lower half of a NaN is zero.
+TUTTI_INLINE __m256 round_normal_register(__m256 x) {
+  const __m256i bits = _mm256_castps_si256(x);
+  const __m256i last = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i sum = _mm256_add_epi32(bits, _mm256_add_epi32(last, _mm256_set1_epi32(0x7fff)));
+  const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+  return _mm256_castsi256_ps(_mm256_and_si256(sum, upper));
+}
+TUTTI_INLINE Vector rounded_normal(Vector x) {
+  return {round_normal_register(x.low), round_normal_register(x.high)};
+}
 
 // Sixteen floats that are bf16 values, as such.
 TUTTI_INLINE void store_bf16(std::uint16_t* p, Vector x) {

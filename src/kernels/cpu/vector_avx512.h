@@ -17,6 +17,7 @@ namespace {
 struct Vector {
   __m512 lanes;
 };
+constexpr std::size_t kVectorRegisterBytes = 64;
 struct Words {
   __m512i lanes;
 };
@@ -96,6 +97,16 @@ TUTTI_INLINE Vector odd_of_pairs(const std::uint16_t* p) {
   return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), upper))};
 }
 
+TUTTI_INLINE __m512i load_byte_pairs(const std::byte* p) {
+  return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+TUTTI_INLINE Vector even_of_byte_pairs(const std::byte* p) {
+  return to_float({_mm512_srai_epi32(_mm512_slli_epi32(load_byte_pairs(p), 24), 24)});
+}
+TUTTI_INLINE Vector odd_of_byte_pairs(const std::byte* p) {
+  return to_float({_mm512_srai_epi32(_mm512_slli_epi32(load_byte_pairs(p), 16), 24)});
+}
+
 TUTTI_INLINE Vector rounded(Vector x) {
   const __m512i bits = _mm512_castps_si512(x.lanes);
   const __m512i last = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
@@ -109,6 +120,14 @@ TUTTI_INLINE Vector rounded(Vector x) {
                                  _mm512_set1_epi32(static_cast<int>(0x80000000u)));
   const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
   return {_mm512_castsi512_ps(_mm512_and_si512(result, upper))};
+}
+
+TUTTI_INLINE Vector rounded_normal(Vector x) {
+  const __m512i bits = _mm512_castps_si512(x.lanes);
+  const __m512i last = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(last, _mm512_set1_epi32(0x7fff)));
+  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+  return {_mm512_castsi512_ps(_mm512_and_si512(sum, upper))};
 }
 
 TUTTI_INLINE void store_bf16(std::uint16_t* p, Vector x) {

@@ -14,6 +14,7 @@ namespace {
 struct Vector {
   float32x4_t part[4];
 };
+constexpr std::size_t kVectorRegisterBytes = 16;
 struct Words {
   int32x4_t part[4];
 };
@@ -140,6 +141,18 @@ TUTTI_INLINE Vector odd_of_pairs(const std::uint16_t* p) {
   });
 }
 
+TUTTI_INLINE int32x4_t load_byte_pairs(const std::byte* p) {
+  return vmovl_s16(vld1_s16(reinterpret_cast<const std::int16_t*>(p)));
+}
+TUTTI_INLINE Vector even_of_byte_pairs(const std::byte* p) {
+  return to_float(for_parts<Words>(
+      [&](int i) { return vshrq_n_s32(vshlq_n_s32(load_byte_pairs(p + 8 * i), 24), 24); }));
+}
+TUTTI_INLINE Vector odd_of_byte_pairs(const std::byte* p) {
+  return to_float(
+      for_parts<Words>([&](int i) { return vshrq_n_s32(load_byte_pairs(p + 8 * i), 8); }));
+}
+
 TUTTI_INLINE float32x4_t round_part(float32x4_t x) {
   const uint32x4_t bits = vreinterpretq_u32_f32(x);
   const uint32x4_t magnitude = vandq_u32(bits, vdupq_n_u32(0x7fffffffu));
@@ -153,6 +166,15 @@ TUTTI_INLINE float32x4_t round_part(float32x4_t x) {
 }
 TUTTI_INLINE Vector rounded(Vector x) {
   return for_parts<Vector>([&](int i) { return round_part(x.part[i]); });
+}
+
+TUTTI_INLINE Vector rounded_normal(Vector x) {
+  return for_parts<Vector>([&](int i) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(x.part[i]);
+    const uint32x4_t last = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+    const uint32x4_t sum = vaddq_u32(bits, vaddq_u32(last, vdupq_n_u32(0x7fffu)));
+    return vreinterpretq_f32_u32(vandq_u32(sum, vdupq_n_u32(0xffff0000u)));
+  });
 }
 
 TUTTI_INLINE void store_bf16(std::uint16_t* p, Vector x) {

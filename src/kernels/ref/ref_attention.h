@@ -2,14 +2,14 @@
 //
 // For each chunk of kAttentionChunk positions, in order, over the positions that the row sees (with
 // bf16 pages without the scales of k and v):
-//   s = ((q . k) k_scale) scale      q rounded to bf16, the product by the law of panel.h
-//   m = max(-1e30, s)    e = exp(s - m)    w = bf16(e v_scale)
+//   s = (q . k) k_scale      q rounded to bf16, the product by the law of panel.h
+//   f = scale log2 e    m = max(-1e30, s) f    e = 2^(s f - m)    w = bf16(e v_scale)
 //   l = sum of e: position p onto lane p % 16, in order, then sum_of_lanes
 //   o = 0; for each page in order: o = o + w . v, again by the law of panel.h
 // and the chunk is merged onto M = -1e30, L = 0, O = 0:
-//   M' = max(M, m)    a = exp(M - M')    b = exp(m - M')    L = fma(L, a, l b)    O = fma(O, a, o
-//   b)
-// out = O (1 / L). A chunk of which a row sees nothing changes nothing.
+//   M' = max(M, m)    a = 2^(M - M')    b = 2^(m - M')    L = fma(L, a, l b)
+//   O = fma(O, a, o b)
+// with 2^x by power_law. out = O (1 / L). A chunk of which a row sees nothing changes nothing.
 #pragma once
 
 #include <algorithm>
@@ -40,8 +40,8 @@ struct RefPartial {
 
   void merge(float other_largest, float other_sum, const float* other_sums, int head_dim) {
     const float new_largest = std::max(largest, other_largest);
-    const float decay = exp_law(largest - new_largest);
-    const float factor = exp_law(other_largest - new_largest);
+    const float decay = power_law(largest - new_largest);
+    const float factor = power_law(other_largest - new_largest);
     largest = new_largest;
     weight_sum = std::fmaf(weight_sum, decay, other_sum * factor);
     for (int d = 0; d < head_dim; ++d) sums[d] = std::fmaf(sums[d], decay, other_sums[d] * factor);
@@ -68,10 +68,12 @@ class RefRow {
       scores[p - base] = score(p);
       part.largest = std::max(part.largest, scores[p - base]);
     }
+    const float factor = job_.scale * kLog2E;
+    part.largest = part.largest * factor;
     float lanes[16] = {};
     float shares[kAttentionChunk] = {};
     for (Position p = begin; p < end; ++p) {
-      shares[p - base] = exp_law(scores[p - base] - part.largest);
+      shares[p - base] = power_law(scores[p - base] * factor - part.largest);
       lanes[p % 16] = lanes[p % 16] + shares[p - base];
     }
     part.weight_sum = sum_of_lanes(lanes);
@@ -105,7 +107,7 @@ class RefRow {
     if (job_.page_type == PageType::kInt8) {
       sum = sum * page_scales(page, job_.head_dim)[p % kBlockSize];
     }
-    return sum * job_.scale;
+    return sum;
   }
 
   // Positions [begin, end) of the page; shares[i] belongs to position i of the page.

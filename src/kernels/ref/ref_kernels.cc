@@ -43,9 +43,11 @@ void multiply(const PanelProduct& job) {
       const std::uint16_t* weights = job.panel + panel * job.panel_stride +
                                      static_cast<std::size_t>(block) * kPanelBlockValues;
       float* c = job.c + panel * job.c_stride + row * kPanelOutputs;
+      const bool is_first = job.from_zero && block == 0;
       for (int n = 0; n < kPanelOutputs; ++n) {
-        c[n] = c[n] + block_sum(x + x_block * kBlockInputs,
-                                [&](int k) { return bf16_to_float(weights[panel_index(n, k)]); });
+        c[n] = (is_first ? 0.0f : c[n]) + block_sum(x + x_block * kBlockInputs, [&](int k) {
+                 return bf16_to_float(weights[panel_index(n, k)]);
+               });
       }
     }
   }

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
 #include <iostream>
 
@@ -89,6 +90,9 @@ Result<store::LoadOptions> make_load_options(const std::string& name, const Mode
     if (!bytes.ok()) return bytes.status().with_context("--kv-cache-size");
     if (*bytes == 0) return invalid_argument("kv-cache-size", "--kv-cache-size must be over 0");
     load.kv_cache_bytes = *bytes;
+  }
+  if (std::isnan(options.memory_fraction)) {
+    return invalid_argument("memory-fraction", "--memory-fraction must be in [0, 1]");
   }
   load.memory_fraction = options.memory_fraction;
   if (options.memory_limit != "auto") {

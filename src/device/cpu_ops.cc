@@ -68,12 +68,25 @@ class CpuOps final : public Ops {
     if (quantized != nullptr) {
       load_quantized(weight, row_order, *quantized, matrix);
     } else if (!is_quantized(weight.dtype)) {
-      matrix.set_panels(pack_weights(matrix, kernels_, pool_));
+      matrix.set_panels(pack_weights(matrix, kernels_, pool_, arena_));
       release_file_pages(weight.bytes);
     }
     return MatrixPtr(new Matrix(std::move(matrix)));
   }
 
+  std::size_t weight_bytes(const TensorView& weight) const override {
+    const auto matrix = Matrix::of(weight, {});
+    if (!matrix.ok()) return weight.bytes.size();  // it will be refused
+    const kernels::QuantizedKernels* quantized =
+        quantized_kernels_for(weight.dtype, compute_class_, isa_);
+    std::size_t bytes = weight.bytes.size();
+    if (quantized != nullptr) {
+      bytes = quantized_bytes(*matrix, *quantized) + BufferArena::kAlignment;
+    } else if (!is_quantized(weight.dtype)) {
+      bytes = packed_bytes(*matrix) + BufferArena::kAlignment;
+    }
+    return bytes + row_order_bytes(weight);
+  }
   std::size_t owned_bytes(const Matrix& matrix) const override { return matrix.owned_bytes(); }
   bool reads_file(const Matrix& matrix) const override { return matrix.reads_file(); }
 
@@ -253,7 +266,7 @@ class CpuOps final : public Ops {
   // Panels from the cache, or made from the file and put there.
   void load_quantized(const TensorView& weight, std::span<const std::int32_t> row_order,
                       const kernels::QuantizedKernels& kernels, Matrix& matrix) {
-    if (repack_cache_ == nullptr) return quantize_matrix(matrix, weight, kernels, pool_);
+    if (repack_cache_ == nullptr) return quantize_matrix(matrix, weight, kernels, pool_, arena_);
     const std::string name =
         fmt::format("{} {} {} {:x}", weight.name, to_string(weight.dtype),
                     shape_to_string(weight.shape), checksum_of(std::as_bytes(row_order)));
@@ -261,7 +274,7 @@ class CpuOps final : public Ops {
     if (CachedPanels cached = repack_cache_->find(name, num_bytes); cached.file != nullptr) {
       return matrix.set_quantized(kernels, std::move(cached));
     }
-    quantize_matrix(matrix, weight, kernels, pool_);
+    quantize_matrix(matrix, weight, kernels, pool_, arena_);
     repack_cache_->put(name, {matrix.quantized_panel(0), num_bytes});
   }
 
@@ -288,6 +301,7 @@ class CpuOps final : public Ops {
   Isa isa_;
   const kernels::KernelTable& kernels_;
   ThreadPool pool_;
+  BufferArena arena_;  // of the weights
   PanelLinear linear_;
   TwoPartLinear two_part_linear_;
   std::deque<QuantizedLinear> quantized_linears_;  // of the classes q8 and int8

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 #include <fstream>
@@ -37,25 +38,58 @@ bool is_read_only_file_mapping(std::uintptr_t begin, std::uintptr_t end) {
 
 }  // namespace
 
+class LargeBuffer::Mapping {
+ public:
+  explicit Mapping(std::size_t num_bytes) {
+    const std::size_t unit = num_bytes >= kBigPage ? kBigPage : kPage;
+    size_ = (num_bytes + unit - 1) / unit * unit;
+    // Reserved with room to align, and the excess given back.
+    const std::size_t reserved = size_ + unit - kPage;
+    void* memory =
+        mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    auto* start = static_cast<std::byte*>(memory);
+    const std::size_t before = (unit - reinterpret_cast<std::uintptr_t>(start) % unit) % unit;
+    data_ = start + before;
+    if (before > 0) munmap(start, before);
+    const std::size_t after = reserved - before - size_;
+    if (after > 0) munmap(data_ + size_, after);
+    if (unit != kBigPage) return;
+    madvise(data_, size_, MADV_HUGEPAGE);
+    static const MemoryNodes kNodes = usable_memory_nodes();
+    if (kNodes.count() > 1) interleave_pages({data_, size_}, kNodes);
+  }
+  ~Mapping() { munmap(data_, size_); }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+
+  std::byte* data() const { return data_; }
+  std::size_t size() const { return size_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
 LargeBuffer::LargeBuffer(std::size_t num_bytes) {
   if (num_bytes == 0) return;
-  const std::size_t unit = num_bytes >= kBigPage ? kBigPage : kPage;
-  size_ = (num_bytes + unit - 1) / unit * unit;
-  // Reserved with room to align, and the excess given back.
-  const std::size_t reserved = size_ + unit - kPage;
-  void* memory =
-      mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) throw std::bad_alloc();
-  auto* start = static_cast<std::byte*>(memory);
-  const std::size_t before = (unit - reinterpret_cast<std::uintptr_t>(start) % unit) % unit;
-  data_ = start + before;
-  if (before > 0) munmap(start, before);
-  const std::size_t after = reserved - before - size_;
-  if (after > 0) munmap(data_ + size_, after);
-  if (unit != kBigPage) return;
-  madvise(data_, size_, MADV_HUGEPAGE);
-  static const MemoryNodes kNodes = usable_memory_nodes();
-  if (kNodes.count() > 1) interleave_pages({data_, size_}, kNodes);
+  mapping_ = std::make_shared<Mapping>(num_bytes);
+  data_ = mapping_->data();
+  size_ = mapping_->size();
+}
+
+LargeBuffer BufferArena::take(std::size_t num_bytes) {
+  const std::size_t size = (num_bytes + kAlignment - 1) / kAlignment * kAlignment;
+  if (size > chunk_.size() - used_) {
+    chunk_ = LargeBuffer(std::max(size, kChunkBytes));
+    used_ = 0;
+  }
+  LargeBuffer buffer;
+  buffer.mapping_ = chunk_.mapping_;
+  buffer.data_ = chunk_.data() + used_;
+  buffer.size_ = size;
+  used_ += size;
+  return buffer;
 }
 
 // The C library has no function for these two calls: get_mempolicy(2), mbind(2). The kernel wants
@@ -76,17 +110,18 @@ bool interleave_pages(std::span<std::byte> memory, const MemoryNodes& nodes) {
 }
 
 LargeBuffer::LargeBuffer(LargeBuffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : mapping_(std::move(other.mapping_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
 
 LargeBuffer& LargeBuffer::operator=(LargeBuffer&& other) noexcept {
+  std::swap(mapping_, other.mapping_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   return *this;
 }
 
-LargeBuffer::~LargeBuffer() {
-  if (data_ != nullptr) munmap(data_, size_);
-}
+LargeBuffer::~LargeBuffer() = default;
 
 void release_file_pages(std::span<const std::byte> bytes) {
   const auto address = reinterpret_cast<std::uintptr_t>(bytes.data());

@@ -6,6 +6,7 @@
 
 #include <bitset>
 #include <cstddef>
+#include <memory>
 #include <span>
 
 namespace tutti::device {
@@ -28,8 +29,29 @@ class LargeBuffer {
   }
 
  private:
+  friend class BufferArena;
+  class Mapping;
+  std::shared_ptr<Mapping> mapping_;
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+};
+
+// Puts buffers close together, so that the end of one and the beginning of the next share a big
+// page: with big pages of its own for each matrix a 1.1B model in four bits takes a third more.
+// Thread safety: one thread at a time; the buffers are independent of each other and of the arena.
+class BufferArena {
+ public:
+  static constexpr std::size_t kAlignment = 64;
+
+  // As LargeBuffer(num_bytes), aligned and rounded up to kAlignment.
+  LargeBuffer take(std::size_t num_bytes);
+
+ private:
+  // Address space; memory is taken by what is touched.
+  static constexpr std::size_t kChunkBytes = std::size_t{256} << 20;
+
+  LargeBuffer chunk_;
+  std::size_t used_ = 0;
 };
 
 // NUMA nodes; Linux knows at most so many (CONFIG_NODES_SHIFT).

@@ -30,6 +30,28 @@ TEST(LargeBuffer, IsZeroedAndMoves) {
   }
 }
 
+TEST(BufferArena, BuffersLieCloseTogetherAndOutliveIt) {
+  std::vector<LargeBuffer> buffers;
+  {
+    BufferArena arena;
+    for (const std::size_t size : {std::size_t{100}, std::size_t{3} << 20, std::size_t{0},
+                                   std::size_t{300} << 20, std::size_t{4096}}) {
+      buffers.push_back(arena.take(size));
+      EXPECT_GE(buffers.back().size(), size);
+      EXPECT_LT(buffers.back().size(), size + 64);
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffers.back().data()) % 64, 0U);
+    }
+    EXPECT_EQ(buffers[1].data(), buffers[0].data() + 128);
+  }
+  buffers[0] = LargeBuffer();
+  for (const LargeBuffer& buffer : buffers) {
+    const std::size_t num_bytes = std::min(buffer.size(), std::size_t{4} << 20);
+    EXPECT_EQ(std::count(buffer.data(), buffer.data() + num_bytes, std::byte{0}),
+              static_cast<long>(num_bytes));
+    if (num_bytes > 0) std::memset(buffer.data(), 1, num_bytes);
+  }
+}
+
 // Pages of the mapping that are in memory.
 int resident_pages(const std::byte* bytes, std::size_t size) {
   std::ifstream smaps("/proc/self/smaps");

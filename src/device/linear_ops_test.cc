@@ -239,5 +239,30 @@ TEST(Ops, SmallIntegersAreRepackedToAboutTheFilesSize) {
   }
 }
 
+// A memory plan made before loading holds: no less than what is taken, and hardly more.
+TEST(Ops, WhatAWeightWillTakeIsKnownBeforeItIsRead) {
+  std::mt19937 random(6);
+  for (const ComputeClass compute :
+       {ComputeClass::kF32, ComputeClass::kBf16, ComputeClass::kQ8, ComputeClass::kInt8}) {
+    const Isa isa = compute == ComputeClass::kF32 ? Isa::kRef : available_isas().back();
+    const auto ops = Variant{compute, isa, 1}.make();
+    for (const DType dtype :
+         {DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
+          DType::kQ5_1, DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+      for (const int num_outputs : {1, 70, 512}) {
+        const Weight weight(dtype, num_outputs, 4096, random);
+        std::vector<std::int32_t> order(static_cast<std::size_t>(num_outputs));
+        std::iota(order.rbegin(), order.rend(), 0);
+        const MatrixPtr matrix = ops->make_matrix(weight.view, order).value();
+        const std::size_t taken =
+            ops->owned_bytes(*matrix) + (ops->reads_file(*matrix) ? weight.view.bytes.size() : 0);
+        EXPECT_LE(taken, ops->weight_bytes(weight.view)) << to_string(dtype);
+        EXPECT_LE(ops->weight_bytes(weight.view), taken + 64 + sizeof(std::int32_t) * order.size())
+            << to_string(dtype);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tutti::device

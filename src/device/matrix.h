@@ -76,4 +76,9 @@ class Matrix {
   CachedPanels cached_;  // in place of panels_
 };
 
+// What a matrix of this weight takes for the order of its rows, if it has one.
+inline std::size_t row_order_bytes(const TensorView& weight) {
+  return static_cast<std::size_t>(weight.shape[0]) * sizeof(std::int32_t);
+}
+
 }  // namespace tutti::device

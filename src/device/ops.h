@@ -135,6 +135,9 @@ class Ops {
   // Errors: kUnsupported for a type the class has no kernel for, naming it.
   virtual Result<MatrixPtr> make_matrix(const TensorView& weight,
                                         std::span<const std::int32_t> row_order = {}) = 0;
+  // At least the bytes that a matrix [N, K] made of `weight` takes, its own and those mapped, and
+  // at most 64 and four bytes a row more.
+  virtual std::size_t weight_bytes(const TensorView& weight) const = 0;
   // Bytes the matrix holds itself (not those mapped).
   virtual std::size_t owned_bytes(const Matrix& matrix) const = 0;
   // Whether the matrix is read where it is mapped; else the file is not needed any more.

@@ -171,11 +171,17 @@ void PanelLinear::multiply_panel(const Ops::LinearOutput& output, int panel, con
   store_outputs(output, panel, rows.count, sums, y);
 }
 
+std::size_t packed_bytes(const Matrix& matrix) {
+  return kernels::panel_values(matrix.num_inputs()) *
+         static_cast<std::size_t>(kernels::num_panels(matrix.num_outputs())) *
+         sizeof(std::uint16_t);
+}
+
 LargeBuffer pack_weights(const Matrix& matrix, const kernels::KernelTable& kernels,
-                         ThreadPool& pool) {
+                         ThreadPool& pool, BufferArena& arena) {
   const std::size_t values = kernels::panel_values(matrix.num_inputs());
   const int panels = kernels::num_panels(matrix.num_outputs());
-  LargeBuffer buffer(values * panels * sizeof(std::uint16_t));
+  LargeBuffer buffer = arena.take(packed_bytes(matrix));
   WorkCounter counter(panels, pool, max_panels_a_piece(values, 1));
   pool.run([&](int) {
     const kernels::ScopedFlushDenormals flush;

@@ -59,8 +59,11 @@ class PanelLinear {
   std::vector<LargeBuffer> scratch_;  // one for each worker
 };
 
+// Bytes of a matrix as panels of bf16.
+std::size_t packed_bytes(const Matrix& matrix);
+
 // The weights as panels, converted by all threads.
 LargeBuffer pack_weights(const Matrix& matrix, const kernels::KernelTable& kernels,
-                         ThreadPool& pool);
+                         ThreadPool& pool, BufferArena& arena);
 
 }  // namespace tutti::device

@@ -110,10 +110,11 @@ std::size_t quantized_bytes(const Matrix& matrix, const kernels::QuantizedKernel
 }
 
 void quantize_matrix(Matrix& matrix, const TensorView& weight,
-                     const kernels::QuantizedKernels& kernels, ThreadPool& pool) {
+                     const kernels::QuantizedKernels& kernels, ThreadPool& pool,
+                     BufferArena& arena) {
   const std::size_t stride = kernels.panel_bytes(matrix.dtype(), matrix.num_inputs());
   const int num_panels = panels_of(matrix, kernels);
-  LargeBuffer buffer(stride * num_panels);
+  LargeBuffer buffer = arena.take(stride * num_panels);
   const std::size_t row_bytes = weight.bytes.size() / matrix.num_outputs();
   const std::size_t panel_file_bytes = row_bytes * kernels.panel_outputs;
   const int slab = static_cast<int>(std::max<std::size_t>(1, kSlabBytes / panel_file_bytes));

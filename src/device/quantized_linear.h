@@ -44,6 +44,7 @@ std::size_t quantized_bytes(const Matrix& matrix, const kernels::QuantizedKernel
 // Turns a matrix that is mapped into panels, with all threads, and gives the pages of the file back
 // as it goes: of the file, no more than a slab of some MiB is resident beside the panels.
 void quantize_matrix(Matrix& matrix, const TensorView& weight,
-                     const kernels::QuantizedKernels& kernels, ThreadPool& pool);
+                     const kernels::QuantizedKernels& kernels, ThreadPool& pool,
+                     BufferArena& arena);
 
 }  // namespace tutti::device

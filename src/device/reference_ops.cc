@@ -63,6 +63,9 @@ class ReferenceOps final : public Ops {
     return MatrixPtr(new Matrix(std::move(matrix)));
   }
 
+  std::size_t weight_bytes(const TensorView& weight) const override {
+    return weight.bytes.size() + row_order_bytes(weight);
+  }
   std::size_t owned_bytes(const Matrix& matrix) const override { return matrix.owned_bytes(); }
   bool reads_file(const Matrix& matrix) const override { return matrix.reads_file(); }
 

@@ -37,6 +37,34 @@ Result<std::unique_ptr<DecoderModel>> DecoderModel::load(const formats::ModelSou
       new DecoderModel(std::move(description), std::move(weights), ops, max_positions));
 }
 
+DecoderModel::Widths DecoderModel::widths_of(const ModelDescription& description) {
+  const auto head_dim = static_cast<std::size_t>(description.head_dim);
+  return {.hidden = static_cast<std::size_t>(description.hidden_size),
+          .q = static_cast<std::size_t>(description.num_heads) * head_dim,
+          .kv = static_cast<std::size_t>(description.num_kv_heads) * head_dim,
+          .mlp = static_cast<std::size_t>(description.intermediate_size)};
+}
+
+std::size_t step_scratch_bytes(const ModelDescription& description, int num_rows,
+                               int num_logit_rows) {
+  const DecoderModel::Widths width = DecoderModel::widths_of(description);
+  const auto rows = static_cast<std::size_t>(num_rows);
+  const auto logit_rows = static_cast<std::size_t>(num_logit_rows);
+  const std::size_t activations = 2 * padded(rows * width.hidden) + 2 * padded(rows * width.q) +
+                                  2 * padded(rows * width.kv) + 2 * padded(rows * width.mlp);
+  const std::size_t logits = 2 * padded(logit_rows * width.hidden) +
+                             logit_rows * static_cast<std::size_t>(description.vocab_size);
+  return (activations + logits) * sizeof(float);
+}
+
+std::size_t rope_position_bytes(const ModelDescription& description) {
+  std::size_t bytes = 0;
+  for (const RopeDescription& rope : description.ropes) {
+    bytes += RopeTableBuilder(rope, 1).max_bytes();
+  }
+  return bytes;
+}
+
 DecoderModel::DecoderModel(ModelDescription description, DecoderWeights weights, device::Ops& ops,
                            int max_positions)
     : description_(std::move(description)), weights_(std::move(weights)), ops_(ops) {
@@ -51,25 +79,12 @@ device::KvShape DecoderModel::kv_shape() const {
           .head_dim = description_.head_dim};
 }
 
-DecoderModel::Widths DecoderModel::widths() const {
-  const auto head_dim = static_cast<std::size_t>(description_.head_dim);
-  return {.hidden = static_cast<std::size_t>(description_.hidden_size),
-          .q = static_cast<std::size_t>(description_.num_heads) * head_dim,
-          .kv = static_cast<std::size_t>(description_.num_kv_heads) * head_dim,
-          .mlp = static_cast<std::size_t>(description_.intermediate_size)};
-}
+DecoderModel::Widths DecoderModel::widths() const { return widths_of(description_); }
 
 std::size_t DecoderModel::scratch_bytes(int num_rows, int num_logit_rows) const {
-  const Widths width = widths();
-  const auto rows = static_cast<std::size_t>(num_rows);
-  const auto logit_rows = static_cast<std::size_t>(num_logit_rows);
-  const std::size_t activations = 2 * padded(rows * width.hidden) + 2 * padded(rows * width.q) +
-                                  2 * padded(rows * width.kv) + 2 * padded(rows * width.mlp);
-  const std::size_t logits = 2 * padded(logit_rows * width.hidden) +
-                             logit_rows * static_cast<std::size_t>(description_.vocab_size);
   std::size_t tables = 0;
   for (const RopeTableBuilder& table : rope_tables_) tables += table.max_bytes();
-  return (activations + logits) * sizeof(float) + tables;
+  return step_scratch_bytes(description_, num_rows, num_logit_rows) + tables;
 }
 
 std::span<const float> DecoderModel::forward(std::span<const BatchSequence> batch,

@@ -39,6 +39,12 @@ class DecoderModel final : public Model {
   std::span<const float> forward(std::span<const BatchSequence> batch,
                                  device::KvCache& cache) override;
 
+  // Floats of each activation for one row.
+  struct Widths {
+    std::size_t hidden, q, kv, mlp;
+  };
+  static Widths widths_of(const ModelDescription& description);
+
   // Called after each layer with the residual stream [rows, hidden_size]; for debugging.
   using LayerObserver = std::function<void(int layer, std::span<const float> hidden)>;
   void set_layer_observer(LayerObserver observer) { layer_observer_ = std::move(observer); }
@@ -64,10 +70,6 @@ class DecoderModel final : public Model {
     float* attention;  // [rows, num_heads, head_dim]
     float* gate;       // [rows, intermediate_size]
     float* up;         // [rows, intermediate_size]
-  };
-  // Floats of each activation for one row.
-  struct Widths {
-    std::size_t hidden, q, kv, mlp;
   };
 
   DecoderModel(ModelDescription description, DecoderWeights weights, device::Ops& ops,

@@ -63,4 +63,10 @@ class Model {
                                          device::KvCache& cache) = 0;
 };
 
+// The same before a model is loaded, without the tables.
+std::size_t step_scratch_bytes(const ModelDescription& description, int num_rows,
+                               int num_logit_rows);
+// Bytes of rotary tables for each position.
+std::size_t rope_position_bytes(const ModelDescription& description);
+
 }  // namespace tutti::model

@@ -55,9 +55,7 @@ Status load_weights(const LoadOptions& options, const EngineSource& files,
   TUTTI_ASSIGN_OR_RETURN(
       model.model, model::Model::load(files.source, *model.ops, share, estimate.max_model_len));
   needs.weights = model.model->owned_bytes() + model.model->mapped_bytes();
-  needs.scratch = model.model->scratch_bytes(std::max(options.token_budget, options.max_running),
-                                             options.max_running);
-  // The scratch is known now: a context that nobody asked for may shrink once more.
+  // The weights are known now: a context that nobody asked for may shrink once more.
   needs.model_context = estimate.max_model_len;
   TUTTI_ASSIGN_OR_RETURN(model.facts.plan, plan_memory(needs));
   if (model.facts.plan.max_model_len < files.description.max_positions &&

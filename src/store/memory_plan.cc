@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <limits>
 #include <sstream>
@@ -25,7 +26,7 @@ std::size_t blocks_for(int positions) {
 
 std::size_t positions_in(std::size_t num_blocks) { return num_blocks * kBlockSize; }
 
-// What everything but the cache takes.
+// What everything takes but the cache and the scratch that grows with the context.
 std::size_t fixed_bytes(const MemoryNeeds& needs) {
   return needs.promised + needs.weights + needs.scratch + needs.spill + kMemoryReserve;
 }
@@ -33,6 +34,19 @@ std::size_t fixed_bytes(const MemoryNeeds& needs) {
 std::size_t budget_of(const MemoryNeeds& needs) {
   const double fraction = needs.fraction > 0 ? needs.fraction : 1;
   return static_cast<std::size_t>(static_cast<double>(needs.available.bytes) * fraction);
+}
+
+// Blocks that there is room for beside a context of `context_blocks`.
+std::size_t affordable_blocks(const MemoryNeeds& needs, std::size_t context_blocks) {
+  const std::size_t fixed = fixed_bytes(needs) + needs.scratch_block * context_blocks;
+  const std::size_t budget = budget_of(needs);
+  return budget > fixed ? (budget - fixed) / needs.kv_block : 0;
+}
+
+// Blocks of the longest context that there is room for once.
+std::size_t longest_context_blocks(const MemoryNeeds& needs) {
+  const std::size_t fixed = fixed_bytes(needs), budget = budget_of(needs);
+  return budget > fixed ? (budget - fixed) / (needs.kv_block + needs.scratch_block) : 0;
 }
 
 Status does_not_fit(const MemoryNeeds& needs, std::size_t cache, const std::string& advice) {
@@ -59,40 +73,68 @@ Status does_not_fit(const MemoryNeeds& needs, std::size_t cache, const std::stri
 // Not even the shortest context has room.
 Status nothing_fits(const MemoryNeeds& needs, int asked) {
   const int shortest = std::min(asked, kMinContext);
-  const std::size_t needed = fixed_bytes(needs) + blocks_for(shortest) * needs.kv_block;
+  const std::size_t cache = blocks_for(shortest) * needs.kv_block;
+  const std::size_t needed =
+      fixed_bytes(needs) + cache + blocks_for(shortest) * needs.scratch_block;
+  std::string settings = fmt::format("--max-model-len {}", shortest);
+  if (needs.kv_cache_bytes > 0) settings += fmt::format(" --kv-cache-size {}", cache);
+  if (needs.fraction > 0 && needed <= needs.available.bytes) {
+    const double share =
+        static_cast<double>(needed) / static_cast<double>(needs.available.bytes) * 1000;
+    return does_not_fit(needs, cache,
+                        fmt::format("--memory-fraction {:g} with {} would fit.",
+                                    std::min(std::floor(share) + 1, 1000.0) / 1000, settings));
+  }
   return does_not_fit(
-      needs, blocks_for(shortest) * needs.kv_block,
-      fmt::format("It takes {} with --max-model-len {}: give it as much, or take a smaller or a "
-                  "more quantised model.",
-                  format_bytes(needed), shortest));
+      needs, cache,
+      fmt::format("It takes {} ({} bytes) with {}: give it as much, or take a smaller or a more "
+                  "quantised model.",
+                  format_bytes(needed), needed, settings));
 }
 
 // The cache has fewer blocks than a sequence of the context that was asked for.
-Status too_little_cache(const MemoryNeeds& needs, int asked, std::size_t num_blocks,
-                        std::size_t affordable) {
+Status too_little_cache(const MemoryNeeds& needs, int asked, std::size_t num_blocks) {
   const int shortest = std::min(asked, kMinContext);
   const std::size_t one_sequence = blocks_for(asked) * needs.kv_block;
+  const std::size_t longest = longest_context_blocks(needs);
   std::string advice;
   if (positions_in(num_blocks) >= static_cast<std::size_t>(shortest)) {
     advice = fmt::format("--max-model-len {} would fit.", positions_in(num_blocks));
-  } else if (affordable < blocks_for(asked)) {
+  } else if (longest < blocks_for(asked)) {
     advice = fmt::format("--max-model-len {} with --kv-cache-size {} would fit.", shortest,
                          blocks_for(shortest) * needs.kv_block);
   }
-  if (affordable >= blocks_for(asked)) {
+  if (longest >= blocks_for(asked)) {
     advice +=
         fmt::format("{}--kv-cache-size {} would fit.", advice.empty() ? "" : " ", one_sequence);
   }
   return does_not_fit(needs, one_sequence, advice);
 }
 
-// Blocks of an automatic cache, given what there is room for.
-std::size_t automatic_blocks(const MemoryNeeds& needs, std::size_t affordable, int context) {
-  const std::size_t one = blocks_for(context);
+// The cache that was asked for has no room.
+Status too_much_cache(const MemoryNeeds& needs, int asked) {
+  const std::size_t longest = longest_context_blocks(needs);
+  if (longest >= blocks_for(asked)) {
+    const std::size_t affordable = affordable_blocks(needs, blocks_for(asked));
+    return does_not_fit(needs, needs.kv_cache_bytes,
+                        fmt::format("--kv-cache-size {} would fit.", affordable * needs.kv_block));
+  }
+  const std::string length =
+      needs.max_model_len > 0 ? fmt::format("--max-model-len {} with ", positions_in(longest)) : "";
+  return does_not_fit(
+      needs, needs.kv_cache_bytes,
+      fmt::format("{}--kv-cache-size {} would fit.", length, longest * needs.kv_block));
+}
+
+// Blocks of an automatic cache.
+std::size_t automatic_blocks(const MemoryNeeds& needs, int context) {
+  const std::size_t one = blocks_for(context), longest = longest_context_blocks(needs);
+  if (longest < one) return longest;
+  const std::size_t affordable = affordable_blocks(needs, one);
   const auto max_running = static_cast<std::size_t>(std::max(1, needs.max_running));
   if (needs.fraction > 0) return std::min(affordable, one * max_running);
   const std::size_t sequences = std::min(kMaxFullSequences, max_running);
-  return std::clamp(affordable / 2, std::min(one, affordable), one * sequences);
+  return std::clamp(affordable / 2, one, one * sequences);
 }
 
 // The number in a file such as memory.max; kUnlimited for "max" and for a file that is missing.
@@ -153,31 +195,27 @@ Result<MemoryPlan> plan_memory(const MemoryNeeds& needs) {
   plan.fraction = needs.fraction > 0 ? needs.fraction : 1;
   plan.promised = needs.promised;
   plan.weights = needs.weights;
-  plan.scratch = needs.scratch;
   plan.spill = needs.spill;
   plan.program = kMemoryReserve;
   plan.kv_block = needs.kv_block;
 
   const int asked = needs.max_model_len > 0 ? needs.max_model_len : needs.model_context;
-  const std::size_t fixed = fixed_bytes(needs), budget = budget_of(needs);
-  const std::size_t affordable = budget > fixed ? (budget - fixed) / needs.kv_block : 0;
-  if (affordable < blocks_for(std::min(asked, kMinContext))) return nothing_fits(needs, asked);
+  const std::size_t shortest = blocks_for(std::min(asked, kMinContext));
+  if (affordable_blocks(needs, shortest) < shortest) return nothing_fits(needs, asked);
 
-  const std::size_t num_blocks = needs.kv_cache_bytes > 0
-                                     ? needs.kv_cache_bytes / needs.kv_block
-                                     : automatic_blocks(needs, affordable, asked);
-  if (num_blocks > affordable) {
-    return does_not_fit(needs, needs.kv_cache_bytes,
-                        fmt::format("--kv-cache-size {} would fit.", affordable * needs.kv_block));
-  }
+  const std::size_t num_blocks = needs.kv_cache_bytes > 0 ? needs.kv_cache_bytes / needs.kv_block
+                                                          : automatic_blocks(needs, asked);
+  const std::size_t context_blocks = std::min(blocks_for(asked), num_blocks);
+  if (num_blocks > affordable_blocks(needs, context_blocks)) return too_much_cache(needs, asked);
   plan.max_model_len = asked;
   if (num_blocks < blocks_for(asked)) {
     const std::size_t positions = positions_in(num_blocks);
     if (needs.max_model_len > 0 || positions < kMinContext) {
-      return too_little_cache(needs, asked, num_blocks, affordable);
+      return too_little_cache(needs, asked, num_blocks);
     }
     plan.max_model_len = static_cast<int>(positions);
   }
+  plan.scratch = needs.scratch + needs.scratch_block * context_blocks;
   plan.num_blocks = static_cast<int>(
       std::min<std::size_t>(num_blocks, std::numeric_limits<int>::max() / kBlockSize));
   return plan;

@@ -41,7 +41,8 @@ struct MemoryNeeds {
   double fraction = 0;  // of `available` that may be taken, (0, 1]; 0: all, and a modest cache
   std::size_t promised = 0;
   std::size_t weights = 0;
-  std::size_t scratch = 0;
+  std::size_t scratch = 0;        // without that which grows with the context:
+  std::size_t scratch_block = 0;  // rotary tables for each block of a sequence
   std::size_t spill = 0;
   std::size_t kv_block = 0;
   int model_context = 0;           // positions the model was made for
@@ -57,7 +58,7 @@ inline constexpr std::size_t kMemoryReserve = std::size_t{150} << 20;
 // whole context if that fits at all, and not more than sixteen of them. With a fraction it takes
 // all that is left, up to max_running sequences of the whole context. Without an asked-for length
 // the context shrinks to what fits, down to 512 positions. Errors: kInvalidArgument with all
-// numbers, and the nearest setting that fits, when it does not.
+// numbers, and the nearest setting with which it does, when it does not fit.
 Result<MemoryPlan> plan_memory(const MemoryNeeds& needs);
 
 // A table for people.

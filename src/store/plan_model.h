@@ -14,13 +14,13 @@ struct ModelDescription;
 
 namespace tutti::store {
 
-// What is known before the weights are read: all but the scratch.
+// What is known before the weights are read; their size is an estimate from that of the file.
 MemoryNeeds needs_before_loading(const LoadOptions& options, const formats::ModelSource& source,
                                  const model::ModelDescription& description,
                                  const device::Ops& ops);
 
-// As loading would plan it; weights and scratch are estimates, the former from the sizes of the
-// files. Errors: those of load_model that come before weights are read.
+// As loading would plan it, but for the estimate of the weights. Errors: those of load_model that
+// come before weights are read.
 Result<MemoryPlan> plan_model(const LoadOptions& options);
 
 }  // namespace tutti::store

@@ -31,6 +31,23 @@ def test_the_plan_is_printed_and_nothing_is_served():
     assert second["total"] <= second["limit"]
 
 
+@pytest.mark.parametrize("arguments", [
+    ["--memory-limit", "300MB"], ["--memory-limit", "452MB", "--max-model-len", "600"],
+    ["--memory-limit", "460MB", "--max-model-len", "4096"], ["--memory-limit", "1GB", "--kv-cache-size", "10TB"],
+    ["--memory-limit", "460MB", "--max-model-len", "4096", "--kv-cache-size", "30MB"],
+    ["--memory-limit", "1GB", "--memory-fraction", "0.3", "--kv-cache-size", "1GB"]])
+def test_the_setting_that_a_refusal_names_starts(arguments):
+    code, _, error = plan("--plan", *arguments)
+    assert code == 1 and "does not fit" in error
+    advice = error.strip().rsplit("others ", 1)[-1].rsplit("models ", 1)[-1]
+    settings = dict(zip(arguments[::2], arguments[1::2]))
+    settings.update(re.findall(r"(--[a-z-]+) ([0-9.]*[0-9])", advice))
+    if needed := re.search(r"It takes .*\((\d+) bytes\)", advice):
+        settings["--memory-limit"] = needed.group(1)
+    server = Server(*(word for setting in settings.items() for word in setting))
+    assert server.stop() == 0
+
+
 def test_settings_of_the_cache():
     def planned(*arguments):
         code, text, error = plan("--plan=json", "--memory-limit", "2GiB", *arguments)

@@ -78,6 +78,7 @@ class FakeOps final : public device::Ops {
   Result<device::MatrixPtr> make_matrix(const TensorView&, std::span<const std::int32_t>) override {
     return unsupported("a fake has no matrices");
   }
+  std::size_t weight_bytes(const TensorView&) const override { return 0; }
   std::size_t owned_bytes(const device::Matrix&) const override { return 0; }
   bool reads_file(const device::Matrix&) const override { return false; }
   void linear(const device::Matrix&, const float*, int, float*, std::span<const float>) override {}

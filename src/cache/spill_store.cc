@@ -13,10 +13,6 @@ namespace {
 constexpr std::size_t kMaxBufferBytes = std::size_t{64} << 20;
 constexpr std::size_t kMinBuffers = 2, kMaxBuffers = 16;
 
-// A block that is being written is about to be readable; a disk that stands still is not waited
-// for.
-constexpr auto kMaxWaitForWrite = std::chrono::milliseconds(100);
-
 std::vector<SpillIndex::Entry> without_stamps(std::span<const SpillFile::Entry> entries) {
   std::vector<SpillIndex::Entry> listed;
   listed.reserve(entries.size());
@@ -55,15 +51,25 @@ SpillStore::SpillStore(SpillFile file, std::span<const SpillFile::Entry> entries
       jobs_(buffers_.size()),
       num_unwritten_(file_.num_slots(), 0) {
   for (std::size_t i = 0; i < buffers_.size(); ++i) free_buffers_.push_back(static_cast<int>(i));
-  thread_ = std::thread([this] {
+  writer_ = std::thread([this] {
     name_this_thread("tutti-spill");
     write_jobs();
+  });
+  reader_ = std::thread([this] {
+    name_this_thread("tutti-restore");
+    read_blocks();
   });
 }
 
 SpillStore::~SpillStore() {
   jobs_.close();
-  thread_.join();
+  {
+    const std::lock_guard lock(mutex_);
+    is_stopping_ = true;
+  }
+  changed_.notify_all();
+  writer_.join();
+  reader_.join();
 }
 
 SpillCounters SpillStore::counters() const {
@@ -76,9 +82,14 @@ SpillCounters SpillStore::counters() const {
 
 std::optional<int> SpillStore::take_buffer(Duration max_wait) {
   std::unique_lock lock(mutex_);
-  if (!has_written_.wait_for(lock, max_wait, [this] { return !free_buffers_.empty(); })) {
+  const auto is_there = [this] { return !free_buffers_.empty(); };
+  const TimePoint begin = SteadyClock::now();
+  const Duration wait = std::max<Duration>(max_wait - waited_in_vain_, Duration::zero());
+  if (!changed_.wait_for(lock, wait, is_there)) {
+    waited_in_vain_ += SteadyClock::now() - begin;
     return std::nullopt;
   }
+  waited_in_vain_ = {};
   const int buffer = free_buffers_.back();
   free_buffers_.pop_back();
   return buffer;
@@ -119,23 +130,58 @@ void SpillStore::write_jobs() {
       --num_jobs_;
       if (is_written) ++num_written_;
     }
-    has_written_.notify_all();
+    changed_.notify_all();
   }
 }
 
-bool SpillStore::wait_until_written(int slot, Duration max_wait) {
+void SpillStore::read_blocks() {
   std::unique_lock lock(mutex_);
-  return has_written_.wait_for(lock, max_wait, [&] { return num_unwritten_[slot] == 0; });
+  const auto is_asked = [this] { return read_ && !read_->result; };
+  while (true) {
+    changed_.wait(lock, [&] { return is_stopping_ || is_asked(); });
+    if (is_stopping_) return;
+    const Read asked = *read_;
+    lock.unlock();
+    const TimePoint begin = SteadyClock::now();
+    Status status = file_.read(asked.slot, asked.key, read_buffer_);
+    lock.lock();
+    read_->result = std::move(status);
+    read_->seconds = to_seconds(SteadyClock::now() - begin);
+    changed_.notify_all();
+  }
 }
 
-std::span<const std::byte> SpillStore::get(const BlockKey& key) {
+std::optional<SpillStore::Read> SpillStore::read(int slot, const BlockKey& key, Duration max_wait) {
+  const TimePoint until = SteadyClock::now() + max_wait;
+  std::unique_lock lock(mutex_);
+  const bool is_another = read_ && (read_->slot != slot || read_->key != key);
+  if (is_another) {
+    if (!changed_.wait_until(lock, until, [this] { return read_->result.has_value(); })) return {};
+    read_.reset();
+  }
+  if (!read_) {
+    if (!changed_.wait_until(lock, until, [&] { return num_unwritten_[slot] == 0; })) return {};
+    read_ = Read{.slot = slot, .key = key};
+    changed_.notify_all();
+  }
+  if (!changed_.wait_until(lock, until, [this] { return read_->result.has_value(); })) return {};
+  return std::exchange(read_, std::nullopt);
+}
+
+SpillStore::Found SpillStore::get(const BlockKey& key, Duration max_wait) {
   if (!is_on()) return {};
   const std::optional<int> slot = index_.find(key);
-  if (!slot || !wait_until_written(*slot, kMaxWaitForWrite) || !is_on()) return {};
-  const Status status = file_.read(*slot, key, read_buffer_);
+  if (!slot) return {};
+  const std::optional<Read> done = read(*slot, key, max_wait);
+  if (!is_on()) return {};
+  if (!done) return {.is_pending = true};
+  const Status& status = *done->result;
   if (status.ok()) {
     ++num_read_;
-    return std::span<const std::byte>(read_buffer_).subspan(SpillFile::kHeadBytes, block_bytes());
+    return {
+        .bytes =
+            std::span<const std::byte>(read_buffer_).subspan(SpillFile::kHeadBytes, block_bytes()),
+        .seconds = done->seconds};
   }
   if (status.kind() == ErrorKind::kCorrupt) {
     ++num_damaged_;
@@ -152,7 +198,7 @@ void SpillStore::touch(const BlockKey& key) {
 
 void SpillStore::flush() {
   std::unique_lock lock(mutex_);
-  has_written_.wait(lock, [this] { return num_jobs_ == 0; });
+  changed_.wait(lock, [this] { return num_jobs_ == 0; });
 }
 
 void SpillStore::turn_off(const Status& status) {

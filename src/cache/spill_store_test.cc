@@ -39,7 +39,7 @@ class SpillStoreTest : public ::testing::Test {
   }
   // Whether the block is there; then it has its own content.
   static bool has(SpillStore& store, int chain, int number) {
-    const auto found = store.get(spill_key(chain, number));
+    const auto found = store.get(spill_key(chain, number), seconds(60)).bytes;
     if (found.empty()) return false;
     const auto content = spill_content(chain, number);
     EXPECT_TRUE(std::equal(found.begin(), found.end(), content.begin(), content.end()))
@@ -175,12 +175,33 @@ TEST_F(SpillStoreTest, ASlowDiskIsNotWaitedForLongerThanAllowed) {
     int num_put = 0;
     while (store->put(spill_key(0, num_put), milliseconds(0), spill_filler(0, num_put))) ++num_put;
     EXPECT_EQ(num_put, SpillStore::num_buffers(kSpillBlockBytes));
-    EXPECT_FALSE(has(*store, 0, 0)) << "it is not written yet";
+    EXPECT_TRUE(store->get(spill_key(0, 0), milliseconds(1)).is_pending) << "not written yet";
     EXPECT_TRUE(store->contains(spill_key(0, 0)));
   }
   store->flush();
   EXPECT_TRUE(has(*store, 0, 0));
   EXPECT_TRUE(put(*store, 0, 50));
+}
+
+// Nor a read that hangs; when it ends at last, its block is there, and others are read.
+TEST_F(SpillStoreTest, AReadIsNotWaitedForLongerThanAllowed) {
+  const auto store = open(10);
+  for (int number = 0; number < 3; ++number) put(*store, 0, number);
+  store->flush();
+  std::mutex gate;
+  bytes_->before_read = [&gate] {
+    const std::lock_guard lock(gate);
+    return Status();
+  };
+  {
+    const std::lock_guard lock(gate);
+    for (const int number : {0, 0, 1, 2}) {
+      EXPECT_TRUE(store->get(spill_key(0, number), milliseconds(1)).is_pending) << number;
+    }
+    for (int number = 3; number < 6; ++number) EXPECT_TRUE(put(*store, 0, number));
+    store->flush();
+  }
+  for (int number = 3; number < 6; ++number) EXPECT_TRUE(has(*store, 0, number));
 }
 
 }  // namespace

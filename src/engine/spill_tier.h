@@ -2,7 +2,9 @@
 //
 // A block is saved as soon as it is full, so that it outlives a crash and costs nothing when it is
 // evicted; what found no buffer then is saved when it is evicted. Blocks come back when that is
-// cheaper than computing them, by what reading took so far and by the costs of steps.
+// cheaper than computing them, by what reading took so far and by the costs of steps. A thread of
+// the store reads: a disk that stands still holds up the sequence that waits for it, and that one
+// for no longer than computing its blocks takes.
 //
 // Thread safety: owned by the engine's thread.
 #pragma once
@@ -44,20 +46,34 @@ class SpillTier {
     bool is_all = true;  // the tier has no more that is worth to wait for
   };
   // Brings blocks of a waiting sequence back into the state's prefix cache; begins no block after
-  // `max_seconds`, but has at least one if that is over 0.
+  // `max_seconds` and waits for none any longer. While others run it waits for a block once, and
+  // then only looks whether it has come.
   Restored restore(schedule::State& state, SequenceId id, const schedule::StepCosts& costs,
                    double max_seconds);
   // Blocks that restore() would bring back.
   int num_restorable(const schedule::State& state, const schedule::Sequence& sequence,
                      const schedule::StepCosts& costs);
   // The sequence is gone, or runs.
-  void forget(SequenceId id) { furthest_.erase(id); }
+  void forget(SequenceId id) {
+    furthest_.erase(id);
+    asked_at_.erase(id);
+  }
 
   // Fills the members that tell of the tier.
   void add_stats(EngineStats& stats) const;
 
  private:
-  bool is_cheaper(int first, int num_blocks, const schedule::StepCosts& costs);
+  // A range of a sequence's blocks.
+  struct Range {
+    int first = 0;
+    int num_blocks = 0;
+  };
+  // Of the tier that are worth reading.
+  Range restorable(const schedule::State& state, const schedule::Sequence& sequence,
+                   const schedule::StepCosts& costs);
+  bool is_cheaper(const Range& range, const schedule::StepCosts& costs);
+  // A block has not come: whether the sequence is to wait for it.
+  bool is_worth_waiting(SequenceId id, const Range& range, const schedule::StepCosts& costs);
   // Whether the sequence has more blocks than after any call before.
   bool has_come_further(SequenceId id, int num_blocks);
 
@@ -66,6 +82,7 @@ class SpillTier {
   device::KvCache& cache_;
   double seconds_a_block_ = 0;  // of reading, lately; 0: nothing was read yet
   std::unordered_map<SequenceId, int> furthest_;
+  std::unordered_map<SequenceId, TimePoint> asked_at_;  // for a block that has not come yet
 };
 
 }  // namespace tutti::engine

@@ -172,10 +172,8 @@ StepLoop::Planned StepLoop::make_plan(TimePoint now) {
   if (!has_changed) return planned;
   planned = {.plan = schedule::plan(state_, budget, now),
              .restoring_seconds = budget.spent_seconds};
-  if (observer_ && planned.plan.rows.empty()) {  // it goes on, though nothing is computed
-    observer_->step_begins({});
-    observer_->step_ends();
-  }
+  // It gets on, though nothing is computed.
+  if (planned.plan.rows.empty()) ops_.pool().count_piece();
   return planned;
 }
 

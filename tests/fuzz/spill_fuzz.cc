@@ -2,6 +2,7 @@
 // or damaged in one place. Nothing may crash; a file that anybody wrote gives only what has the
 // right checksums, and a damaged one gives no block another content.
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -61,7 +62,7 @@ void use(std::vector<std::byte> file, bool is_ours) {
   TUTTI_CHECK(entries.ok());
   auto store = open(bytes);
   for (const SpillFile::Entry& each : *entries) {
-    const auto found = store->get(each.key);
+    const auto found = store->get(each.key, std::chrono::seconds(60)).bytes;
     if (found.empty() || !is_ours) continue;
     const int number = static_cast<int>(each.key.hash.high) - 1;
     TUTTI_CHECK(each.key == testing::spill_key(0, number)) << "a key that nobody wrote";
@@ -73,7 +74,8 @@ void use(std::vector<std::byte> file, bool is_ours) {
     store->put(testing::spill_key(1, number), std::chrono::seconds(60),
                testing::spill_filler(1, number));
   }
-  const auto last = store->get(testing::spill_key(1, 2 * kNumSlots - 1));
+  const auto last =
+      store->get(testing::spill_key(1, 2 * kNumSlots - 1), std::chrono::seconds(60)).bytes;
   TUTTI_CHECK(!last.empty()) << "what was just put is not there";
   store->check_invariants();
   store = nullptr;

@@ -317,7 +317,10 @@ bool parse(int count, char** words, Options& options) {
       options.as_json = true;
       continue;
     }
-    if (++i == count) return false;
+    if (++i == count) {
+      fmt::print(stderr, "bench_ops: {} takes a value\n", word);
+      return false;
+    }
     const std::string value = words[i];
     bool known = !value.empty();
     if (word == "--isa" && device::parse_isa(value).ok()) {
@@ -339,7 +342,10 @@ bool parse(int count, char** words, Options& options) {
     } else {
       known = false;
     }
-    if (!known) return false;
+    if (!known) {
+      fmt::print(stderr, "bench_ops: {} {}: no such flag, or not one of its values\n", word, value);
+      return false;
+    }
   }
   return true;
 }

@@ -46,6 +46,21 @@ MemoryNeeds needs_before_loading(const LoadOptions& options, const formats::Mode
   return needs;
 }
 
+namespace {
+
+// Refuses a type of weights that loading would refuse. Other tensors, of a vision tower say, are
+// not read.
+Status check_types(const formats::ModelSource& source, const model::TensorNames& names) {
+  for (const TensorView& tensor : source.tensors()) {
+    if (tensor.name == names.embedding || tensor.name.starts_with(names.layer_prefix)) {
+      TUTTI_RETURN_IF_ERROR(source.find_weight(tensor.name).status());
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<MemoryPlan> plan_model(const LoadOptions& options) {
   const auto& root = options.ollama_root;
   TUTTI_ASSIGN_OR_RETURN(const ModelLocation location,
@@ -56,6 +71,7 @@ Result<MemoryPlan> plan_model(const LoadOptions& options) {
   device::Ops::Options chosen = ops_options(options, source);
   chosen.num_threads = 1;  // nothing is computed
   TUTTI_ASSIGN_OR_RETURN(const std::unique_ptr<device::Ops> ops, device::Ops::create(chosen));
+  TUTTI_RETURN_IF_ERROR(check_types(source, description.tensor_names));
   return plan_memory(needs_before_loading(options, source, description, *ops));
 }
 

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from conftest import BINARY, Server
+from conftest import BINARY, Server, golden
 
 MB = 1 << 20
 
@@ -46,6 +46,18 @@ def test_the_setting_that_a_refusal_names_starts(arguments):
         settings["--memory-limit"] = needed.group(1)
     server = Server(*(word for setting in settings.items() for word in setting))
     assert server.stop() == 0
+
+
+def test_a_model_that_would_not_load_has_no_plan(tmp_path):
+    """A matrix's type is changed to Q2_K (10), which takes fewer bytes than Q8_0."""
+    content = golden("gguf/llama-Q8_0.gguf").read_bytes()
+    name = b"blk.0.ffn_up.weight"
+    at = content.index(name) + len(name)
+    at += 4 + 8 * int.from_bytes(content[at:at + 4], "little")
+    path = tmp_path / "unusual.gguf"
+    path.write_bytes(content[:at] + (10).to_bytes(4, "little") + content[at + 4:])
+    code, _, error = plan("--plan", str(path))
+    assert code == 1 and "type Q2_K, which is not supported yet" in error
 
 
 def test_settings_of_the_cache():

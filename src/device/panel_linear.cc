@@ -152,6 +152,7 @@ void PanelLinear::multiply_panel(const Ops::LinearOutput& output, int panel, con
     if (matrix.has_panels()) {
       product.panel = matrix.panel(panel) + static_cast<std::size_t>(block) * kPanelBlockValues;
       product.prefetch_bytes = static_cast<std::size_t>(count) * kPanelBlockValues * 2;
+      if (whole) product.prefetch_apart = kernels_.prefetch_apart;
       product.prefetch =
           reinterpret_cast<const std::byte*>(product.panel) +
           (whole ? static_cast<std::size_t>(kernels_.prefetch_distance) : product.prefetch_bytes);

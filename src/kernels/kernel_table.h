@@ -52,7 +52,8 @@ struct PanelProduct {
   int num_panels = 1;
   std::size_t panel_stride = 0;
   std::size_t c_stride = 0;
-  bool from_zero = false;  // c starts at +0, whatever it holds
+  bool from_zero = false;   // c starts at +0, whatever it holds
+  int prefetch_apart = 64;  // bytes from one line that is fetched to the next
 };
 
 // Weights of 32 outputs -> part of a panel.
@@ -125,8 +126,10 @@ inline constexpr int kMaxHeadDim = 512;
 struct KernelTable {
   int row_block;  // rows of activations that a kernel holds in registers at once
   static constexpr int pack_inputs = 32;  // a block's: what PackRows's inputs may be cut at
-  // How far ahead of its reads a product of few rows should fetch the weight stream, in bytes.
+  // How far ahead of its reads a product of few rows should fetch the weight stream, and how far
+  // from one line to the next, in bytes.
   int prefetch_distance;
+  int prefetch_apart = 64;
 
   // Bytes of `num_rows` packed rows.
   std::size_t (*packed_bytes)(int num_rows, int num_inputs);

@@ -7,8 +7,10 @@
 namespace tutti::kernels {
 namespace {
 constexpr int kRowBlock = TUTTI_ROW_BLOCK;
-// Of 1, 2, 4, 8 and 16 KiB, 1 and 2 read fastest on Zen 4.
-constexpr int kPrefetchDistance = 2048;
+// Every fourth line, 4 KiB ahead: the processor fetches the others. On Zen 4 one row reads so at
+// 96-99 % of a read sweep; with every line at 91 % (2 KiB ahead) and 67 % (4 KiB).
+constexpr int kPrefetchDistance = 4096;
+constexpr int kPrefetchApart = 256;
 constexpr int kMaxSums = 6;
 }  // namespace
 }  // namespace tutti::kernels
@@ -51,6 +53,7 @@ const KernelTable& avx2_kernels() {
   static constexpr KernelTable kTable{
       .row_block = kRowBlock,
       .prefetch_distance = kPrefetchDistance,
+      .prefetch_apart = kPrefetchApart,
       .packed_bytes = packed_bytes,
       .pack_rows = pack_rows,
       .multiply = multiply,

@@ -18,8 +18,10 @@ namespace tutti::kernels {
 namespace {
 
 constexpr int kRowBlock = 6;
-// Of 1, 2, 4, 8 and 16 KiB, 1 and 2 read fastest on Zen 4.
-constexpr int kPrefetchDistance = 2048;
+// Every fourth line, 4 KiB ahead: the processor fetches the others. On Zen 4 one row reads so at
+// 96-99 % of a read sweep; with every line at 91 % (2 KiB ahead) and 67 % (4 KiB).
+constexpr int kPrefetchDistance = 4096;
+constexpr int kPrefetchApart = 256;
 constexpr int kQuads = kBlockInputs / 4;     // steps of a block
 constexpr int kRowLanes = kBlockInputs / 2;  // 32-bit lanes of a row's block
 
@@ -270,6 +272,7 @@ const KernelTable& avx512_bf16_kernels() {
   static constexpr KernelTable kTable{
       .row_block = kRowBlock,
       .prefetch_distance = kPrefetchDistance,
+      .prefetch_apart = kPrefetchApart,
       .packed_bytes = packed_bytes,
       .pack_rows = pack_rows,
       .multiply = multiply,

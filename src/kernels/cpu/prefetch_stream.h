@@ -21,17 +21,21 @@ TUTTI_INLINE void prefetch_line(const std::byte* p) {
 // the core's queue of misses, and the product's own loads would wait behind it.
 struct PrefetchStream {
   const std::byte* next;
+  std::ptrdiff_t apart;
   std::size_t lines;
   std::size_t steps;
   std::size_t owed = 0;
 
   PrefetchStream(const PanelProduct& job, std::size_t num_steps)
       : next(job.prefetch),
-        lines(job.prefetch == nullptr ? 0 : job.prefetch_bytes / 64),
+        apart(job.prefetch_apart),
+        lines(job.prefetch == nullptr
+                  ? 0
+                  : job.prefetch_bytes / static_cast<std::size_t>(job.prefetch_apart)),
         steps(num_steps) {}
 
   TUTTI_INLINE void step() {
-    for (owed += lines; owed >= steps; owed -= steps, next += 64) prefetch_line(next);
+    for (owed += lines; owed >= steps; owed -= steps, next += apart) prefetch_line(next);
   }
 };
 

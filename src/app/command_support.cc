@@ -55,6 +55,9 @@ Status set_spill(const ModelOptions& options, store::LoadOptions& load) {
                             "--kv-spill-dir needs the prefix cache, without --no-prefix-cache");
   }
   if (options.kv_spill_size == "auto") return {};
+  if (load.spill_dir.empty()) {
+    return invalid_argument("kv-spill-size", "--kv-spill-size needs --kv-spill-dir");
+  }
   auto bytes = parse_byte_size(options.kv_spill_size);
   if (!bytes.ok()) return bytes.status().with_context("--kv-spill-size");
   constexpr std::uint64_t kLeast = 1 << 20;

@@ -83,10 +83,11 @@ class EngineThread final : public EngineChannel {
     {
       const std::lock_guard lock(mutex_);
       if (stopping_) return Status(ErrorKind::kUnavailable, "the engine is stopping");
-      const std::size_t num_waiting = stats_.num_waiting + submissions_.size();
-      if (num_waiting >= static_cast<std::size_t>(options_.max_waiting)) {
-        return queue_is_full(static_cast<int>(num_waiting), stats_);
-      }
+      const int num_open =
+          stats_.num_running + stats_.num_waiting + static_cast<int>(submissions_.size());
+      const int num_waiting =
+          num_queued(num_open, stats_.num_running, stats_.num_waiting > 0, options_.max_running);
+      if (num_waiting >= options_.max_waiting) return queue_is_full(num_waiting, stats_);
       if (!open_ids_.insert(request.id).second) {
         return invalid_argument("id", fmt::format("sequence {} is open already", request.id.value));
       }

@@ -45,7 +45,7 @@ struct EngineOptions {
   int num_blocks = 0;      // of the KV cache; >= blocks of one max_model_len sequence
   int token_budget = 512;  // rows a step may hold
   int max_running = 256;   // sequences in a batch
-  int max_waiting = 4096;  // submitted and not yet running; beyond: kOverloaded
+  int max_waiting = 4096;  // that the next step does not run; beyond: kOverloaded
   // Keeps the blocks of sequences that ended and gives them to others that begin with the same
   // tokens, within a tenant and salt.
   bool use_prefix_cache = true;

@@ -245,12 +245,14 @@ TEST_F(EngineTest, RefusesBeyondMaxWaiting) {
   options.max_running = 1;
   options.max_waiting = 3;
   start(options);
-  std::vector<std::shared_ptr<EventRecorder>> recorders = {submit(make_request(0, {1}, 5))};
+  // One runs and three wait, whether the engine has come to look at them or not.
+  std::vector<std::shared_ptr<EventRecorder>> recorders;
+  for (int i = 0; i <= 3; ++i) recorders.push_back(submit(make_request(i, {1}, 5)));
+  EXPECT_EQ(refusal(make_request(9, {1}, 5)).kind(), ErrorKind::kOverloaded);
   gate.wait_for_arrival(1);
-  // The running one no longer counts once the step is over and its state known.
+  EXPECT_EQ(refusal(make_request(9, {1}, 5)).kind(), ErrorKind::kOverloaded);
   gate.allow(1);
   gate.wait_for_arrival(2);
-  for (int i = 1; i <= 3; ++i) recorders.push_back(submit(make_request(i, {1}, 5)));
   EXPECT_EQ(refusal(make_request(9, {1}, 5)).kind(), ErrorKind::kOverloaded);
   EXPECT_EQ(engine_->stats().num_waiting, 3);
   EXPECT_EQ(engine_->stats().num_running, 1);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 
@@ -44,6 +45,10 @@ Status check_submission(const SequenceRequest& request, const EngineLimits& limi
     return {ErrorKind::kDeadlineExceeded, "the deadline has passed"};
   }
   return {};
+}
+
+int num_queued(int num_open, int num_running, bool engine_has_queue, int max_running) {
+  return engine_has_queue ? num_open - num_running : std::max(0, num_open - max_running);
 }
 
 Status queue_is_full(int num_waiting, const EngineStats& stats) {

@@ -18,6 +18,10 @@ struct EngineLimits {
 // vocabulary lacks; kDeadlineExceeded for a deadline that has passed.
 Status check_submission(const SequenceRequest& request, const EngineLimits& limits, TimePoint now);
 
+// How many of `num_open` sequences wait for more than the next step: as long as nothing waits in
+// the engine, newcomers run as far as the batch has places.
+int num_queued(int num_open, int num_running, bool engine_has_queue, int max_running);
+
 // kOverloaded, with the seconds until there is likely to be a place.
 Status queue_is_full(int num_waiting, const EngineStats& stats);
 

@@ -164,6 +164,7 @@ Result<std::shared_ptr<LoadedModel>> start_remote(const LoadOptions& options,
     }
     return remote.arguments(same);
   };
+  process.max_running = options.max_running;
   process.max_waiting = options.max_waiting;
   process.crash_dir = remote.crash_dir;
   TUTTI_ASSIGN_OR_RETURN(engine::StartedProcess engine,

@@ -66,6 +66,8 @@ fs::path CrashFiles::complete(const fs::path& path, const std::string& name,
   std::stringstream written;
   if (std::ifstream file(path); file) written << file.rdbuf();
   std::ofstream file(path, std::ios::trunc);
+  std::error_code ignored;
+  fs::permissions(path, fs::perms::owner_read | fs::perms::owner_write, ignored);
   file << summary(name, death) << "\n" << written.str();
   file.close();
   remove_oldest(folder_);

@@ -69,7 +69,9 @@ class EngineProcess final : public EngineChannel, private FrontListener {
       TUTTI_RETURN_IF_ERROR(check_submission(request, hello_->limits, SteadyClock::now()));
       if (stopping_) return Status(ErrorKind::kUnavailable, "the engine is stopping");
       TUTTI_RETURN_IF_ERROR(state_.accepts);
-      const auto num_waiting = static_cast<int>(open_ids_.size()) - state_.stats.num_running;
+      const int num_waiting =
+          num_queued(static_cast<int>(open_ids_.size()), state_.stats.num_running,
+                     state_.engine_has_queue, options_.max_running);
       if (num_waiting >= options_.max_waiting) {
         return state_.availability.ok() ? queue_is_full(num_waiting, state_.stats)
                                         : state_.availability;

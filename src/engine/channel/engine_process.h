@@ -21,7 +21,8 @@ struct EngineProcessOptions {
   // The command line from the second process on, from what the first one's hello said; null: the
   // same.
   std::function<std::vector<std::string>(const HelloFrame&)> restart_arguments;
-  int max_waiting = 4096;  // sequences that are open and not in the batch; beyond: kOverloaded
+  int max_running = 256;   // as EngineOptions'
+  int max_waiting = 4096;  // likewise
   // Where reports of deaths are written; empty: nowhere. A process is told the path of its own by
   // --crash-report.
   std::filesystem::path crash_dir;

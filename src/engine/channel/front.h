@@ -71,6 +71,7 @@ struct FrontState {
   std::uint64_t progress = 0;  // as EngineChannel's
   Status availability;         // ok: a process is there to compute
   int num_open = 0;
+  bool engine_has_queue = false;  // or does not run
   // Sequences may wait for the next process; else why not.
   Status accepts;
 };

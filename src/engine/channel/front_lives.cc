@@ -242,6 +242,7 @@ void EngineFront::update_state() {
     stats.ended_per_second = stats_.ended_per_second;
   }
   state_.num_open = static_cast<int>(open_.size());
+  state_.engine_has_queue = phase_ != Phase::kRunning || stats_.num_waiting > 0;
   stats.num_waiting = std::max(0, state_.num_open - stats.num_running);
   state_.availability = state_.accepts = {};
   if (stopping_) {

@@ -1,12 +1,17 @@
 """Many clients at once: nobody sees another's words, everybody's stream ends once, and an answer is
 the same in company as alone."""
 import asyncio
+import concurrent.futures
 import json
 import random
+import urllib.error
+import urllib.request
 
 import httpx
 import ollama
 import openai
+
+from conftest import Server
 
 WORDS = "amber basil cedar delta ember fable grove haven ivory jewel karma lemon maple nylon opal pearl".split()
 
@@ -80,3 +85,28 @@ async def test_every_stream_has_one_terminal_event(server, model):
             chunks = [json.loads(e[6:]) for e in events[:-1]]
             assert sum(c["choices"][0]["finish_reason"] is not None for c in chunks) == 1
         await asyncio.gather(*(one(i) for i in range(32)))
+
+
+def test_a_full_queue_refuses_what_neither_runs_nor_waits():
+    """Eight come together where two run and four wait: two are refused, before anything is sent."""
+    small = Server("--max-running", "2", "--max-waiting", "4")
+
+    def ask(path, body):
+        request = urllib.request.Request(small.url + path, data=json.dumps(body).encode())
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return response.status, response.headers, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers, error.read()
+
+    try:
+        long = {"prompt": "Once", "max_tokens": 300, "ignore_eos": True, "stream": True}
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: ask("/v1/completions", long), range(8)))
+        assert sorted(code for code, _, _ in answers) == 6 * [200] + 2 * [429]
+        assert all(int(headers["Retry-After"]) >= 1 for code, headers, _ in answers if code == 429)
+        # All places are free again.
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            assert {code for code, _, _ in pool.map(lambda _: ask("/v1/completions", long), range(6))} == {200}
+    finally:
+        assert small.stop() == 0

@@ -87,6 +87,11 @@ def test_blocks_outlive_the_engine_and_the_server(tmp_path):
         assert server.stop() == 0
 
 
+def test_a_size_without_a_folder_is_refused():
+    code, _, error = plan("--plan", "--kv-spill-size", "64MiB")
+    assert code == 1 and "--kv-spill-dir" in error
+
+
 @pytest.mark.parametrize("folder", ["/proc/no/such/folder", "/dev/null/folder"])
 def test_a_folder_that_cannot_be_used_harms_nobody(folder):
     server = Server("--kv-spill-dir", folder, "--kv-spill-size", "64MiB")

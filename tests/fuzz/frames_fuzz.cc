@@ -78,6 +78,7 @@ struct EchoEngine final : EngineChannel {
   }
   void cancel(SequenceId) override {}
   EngineStats stats() const override { return {}; }
+  std::uint64_t progress() const override { return 0; }
   int max_model_len() const override { return 100; }
 };
 

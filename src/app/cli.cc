@@ -125,7 +125,7 @@ void add_cache_flags(CommandBuilder& builder, ModelOptions& model) {
   builder
       .add("target-itl", model.target_itl,
            "milliseconds between two tokens of an answer while prompts are computed beside it, or "
-           "twice what the answers alone take, whichever is longer; auto: 2.5 times what they "
+           "twice what the answers alone take, whichever is longer; auto: 2.7 times what they "
            "alone take, 1 at least and 100 at most; 0: prompts fill the token budget")
       ->check(CLI::IsMember({"auto"}) | CLI::Range(0, 3'600'000));
   builder.add("max-running", model.max_running, "most sequences computed in one step")

@@ -50,7 +50,7 @@ struct EngineOptions {
   // tokens, within a tenant and salt.
   bool use_prefix_cache = true;
   // Between two tokens of a sequence while prompts are computed beside it, or twice what the batch
-  // takes without prompts, whichever is longer. nullopt: 2.5 times what the batch
+  // takes without prompts, whichever is longer. nullopt: 2.7 times what the batch
   // takes without, but 1 ms at least and 100 ms at most. 0: prompts fill the token budget.
   std::optional<Duration> target_itl;
   // Full blocks are kept here too, and come back from here. Needs use_prefix_cache. Without a file

@@ -11,7 +11,7 @@ double step_seconds_limit(std::optional<double> target_seconds, double floor_sec
   // A step without decodes may be longer, but not so long that a cancellation waits for it.
   constexpr double kWithoutDecodes = 0.18;
   constexpr double kCancellable = 0.2;
-  constexpr double kDefaultTarget = 0.1, kDefaultStretch = 2.5;
+  constexpr double kDefaultTarget = 0.1, kDefaultStretch = 2.7;
   // What a step takes beside what is measured of it, its events and their way to the front, is some
   // 0.1 ms: in a shorter step prompts would not get half of the time.
   constexpr double kLeastTarget = 0.001;

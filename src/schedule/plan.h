@@ -28,7 +28,7 @@ struct StepBudget {
 // What a step may take when decodes alone take `floor_seconds` (0: there are none): the target or
 // twice the floor, whichever is larger, so that prompts get half of the time at least. Twice a
 // floor over 100 ms would make the step too long to be cancelled in time: the factor falls to 1.5
-// there. Without a target it is 2.5 times the floor, but 1 ms at least and 100 ms at most.
+// there. Without a target it is 2.7 times the floor, but 1 ms at least and 100 ms at most.
 double step_seconds_limit(std::optional<double> target_seconds, double floor_seconds);
 
 // What a step may spend on prompts, in seconds, before anything is spent; infinite when the budget

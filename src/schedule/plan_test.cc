@@ -322,8 +322,8 @@ TEST(StepSecondsLimit, IsTheTargetOrTwiceTheFloor) {
   EXPECT_DOUBLE_EQ(step_seconds_limit(0.1, 0.12), 0.2);
   EXPECT_DOUBLE_EQ(step_seconds_limit(0.1, 0.2), 0.3);
   EXPECT_DOUBLE_EQ(step_seconds_limit(std::nullopt, 0.0001), 0.001);
-  EXPECT_DOUBLE_EQ(step_seconds_limit(std::nullopt, 0.001), 0.0025);
-  EXPECT_DOUBLE_EQ(step_seconds_limit(std::nullopt, 0.02), 0.05);
+  EXPECT_DOUBLE_EQ(step_seconds_limit(std::nullopt, 0.001), 0.0027);
+  EXPECT_DOUBLE_EQ(step_seconds_limit(std::nullopt, 0.02), 0.054);
   EXPECT_DOUBLE_EQ(step_seconds_limit(std::nullopt, 0.048), 0.1);
   EXPECT_DOUBLE_EQ(step_seconds_limit(std::nullopt, 0.06), 0.12);
   EXPECT_LT(step_seconds_limit(std::nullopt, 0), 0.2);
